@@ -26,22 +26,14 @@ def files_of(path: str | os.PathLike) -> list[Path]:
         return dicom_files(path)
     head = file_head(path)
     if is_dicom(path, head):
-        return _files_in(path.parent)
+        return list(files_in(path.parent, False))
     if suffix_of(path) in _HEADERS:
         named = [n.decode("utf-8", "replace") for n in _NAMED.findall(head)]
         if any("LIST" in n.upper() or "%" in n for n in named):
-            return _files_in(path.parent)
+            return list(files_in(path.parent, False))
         wanted = {path.name, *named}
-        return [f for f in _files_in(path.parent) if f.name in wanted or stem_of(f.name) == stem_of(path.name)]
+        return [f for f in files_in(path.parent, False) if f.name in wanted or stem_of(f.name) == stem_of(path.name)]
     return [path]
-
-
-def _files_in(folder: Path) -> list[Path]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(Path(e.path) for e in entries if e.is_file() and not e.name.startswith("."))
-    except OSError as error:
-        raise InputError(f"folder {str(folder)!r} cannot be opened ({error.strerror}); check its permissions") from None
 
 
 def file_facts(path: str, known: Mapping) -> dict:
@@ -77,7 +69,7 @@ def looked_at(path: str | os.PathLike) -> tuple[tuple[str, int, int, int], ...]:
     """A few of the files of an image: path, bytes, times of modification and of change (ns). InputError, or OSError as the system."""
     folder = Path(path)
     if folder.is_dir():  # nothing in it is opened
-        files = _files_in(folder) or list(files_in(folder, True))
+        files = list(files_in(folder, False)) or list(files_in(folder, True))
     else:
         files = files_of(path)
     if len(files) > _FILES:

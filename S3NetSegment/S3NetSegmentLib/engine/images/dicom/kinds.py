@@ -63,25 +63,23 @@ def way_out(kind: str) -> str:
 
 
 def files_in(folder: Path, below: bool) -> Iterator[Path]:
-    """The visible files of a folder (and, if ``below``, of all folders in it), sorted."""
-    count = 0
+    """The visible files of a folder (and, if ``below``, of all folders in it), sorted; none of them is opened."""
+    for count, path in enumerate(_files_in(folder, below), 1):
+        if count > _MOST_FILES:
+            raise InputError(
+                f"folder {str(folder)!r} holds more than {_MOST_FILES:,} files; give the folder of the study"
+            )
+        yield path
+
+
+def _files_in(folder: Path, below: bool) -> Iterator[Path]:
     try:
-        for place, folders, names in os.walk(folder, onerror=_refuse):
-            folders[:] = sorted(name for name in folders if not name.startswith(".")) if below else []
-            for name in sorted(names):
-                if name.startswith("."):
-                    continue
-                count += 1
-                if count > _MOST_FILES:
-                    raise InputError(
-                        f"folder {str(folder)!r} holds more than {_MOST_FILES:,} files; give the folder of the study"
-                    )
-                path = Path(place, name)
-                if path.is_file():
-                    yield path
+        with os.scandir(folder) as found:
+            entries = sorted((e for e in found if not e.name.startswith(".")), key=lambda e: e.name)
+        files = [Path(e.path) for e in entries if e.is_file()]
     except OSError as error:
         raise InputError(f"folder {str(folder)!r} cannot be opened ({error.strerror}); check its permissions") from None
-
-
-def _refuse(error: OSError) -> None:
-    raise error
+    yield from files
+    for entry in entries if below else ():
+        if entry.is_dir(follow_symlinks=False):
+            yield from _files_in(Path(entry.path), below)
