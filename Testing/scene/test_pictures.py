@@ -9,7 +9,8 @@ from slice_pictures import SlicePicture, ThreeDPicture, why_no_pictures
 
 from S3NetSegmentLib.scene.answers.preview import FewShotPreview
 from S3NetSegmentLib.scene.drawings.support_set import SupportSlice
-from S3NetSegmentLib.scene.segmentation.reading import create_segmentation, segment_edit
+from S3NetSegmentLib.scene.segmentation.reading import create_segmentation
+from S3NetSegmentLib.scene.segmentation.segment_edit import segment_edit
 from S3NetSegmentLib.scene.volumes import volume_from_node
 
 SHAPE = (40, 60, 60)

@@ -15,13 +15,9 @@ from S3NetSegmentLib.scene.answers.accepted_answer import AcceptedAnswer, slices
 from S3NetSegmentLib.scene.answers.preview import FewShotPreview
 from S3NetSegmentLib.scene.answers.provenance import few_shot_tags
 from S3NetSegmentLib.scene.drawings.support_set import SupportSlice
-from S3NetSegmentLib.scene.segmentation.reading import (
-    create_segmentation,
-    find_segment,
-    segment_edit,
-    segment_mask,
-    segment_tag,
-)
+from S3NetSegmentLib.scene.segmentation.labelmaps import segment_tag
+from S3NetSegmentLib.scene.segmentation.reading import create_segmentation, find_segment, segment_mask
+from S3NetSegmentLib.scene.segmentation.segment_edit import segment_edit
 from S3NetSegmentLib.scene.volumes import volume_from_node
 
 SHAPE = (10, 12, 14)

@@ -7,7 +7,8 @@ import numpy as np
 import slicer
 
 from S3NetSegmentLib.scene.drawings.support_set import SupportSlice
-from S3NetSegmentLib.scene.segmentation.reading import segment_edit, segment_mask
+from S3NetSegmentLib.scene.segmentation.reading import segment_mask
+from S3NetSegmentLib.scene.segmentation.segment_edit import segment_edit
 
 SHAPE = (10, 12, 14)
 

@@ -89,12 +89,8 @@ def _bridge(meter: _Meter, app, shape: tuple[int, int, int], folder: Path) -> No
     from S3NetSegmentLib.scene.batch import SceneFiles
     from S3NetSegmentLib.scene.drawings.drawn_slices import read_drawn, segment_content
     from S3NetSegmentLib.scene.drawings.support_set import SupportSlice
-    from S3NetSegmentLib.scene.segmentation.reading import (
-        create_segmentation,
-        segment_edit,
-        segment_mask,
-        write_segmentation,
-    )
+    from S3NetSegmentLib.scene.segmentation.reading import create_segmentation, segment_mask, write_segmentation
+    from S3NetSegmentLib.scene.segmentation.segment_edit import segment_edit
     from S3NetSegmentLib.scene.volumes import volume_from_node
 
     app.new_scene()

@@ -13,7 +13,9 @@ from PyQt5 import QtWidgets
 from S3NetSegmentLib.engine import InputError
 from S3NetSegmentLib.scene.drawings.drawn_slices import slice_of_view
 from S3NetSegmentLib.scene.drawings.support_set import SupportPlane, SupportSlice
-from S3NetSegmentLib.scene.segmentation.reading import create_segmentation, segment_edit, segment_mask, segment_tag
+from S3NetSegmentLib.scene.segmentation.labelmaps import segment_tag
+from S3NetSegmentLib.scene.segmentation.reading import create_segmentation, segment_mask
+from S3NetSegmentLib.scene.segmentation.segment_edit import segment_edit
 from S3NetSegmentLib.scene.volumes import volume_from_node
 
 SHAPE = (12, 36, 40)  # of the volume

@@ -10,7 +10,8 @@ from S3NetSegmentLib.engine.common.arrays import dice
 from S3NetSegmentLib.engine.few_shot.drawings.support import DrawnPlane, DrawnSlice
 from S3NetSegmentLib.scene.answers.provenance import segment_fact
 from S3NetSegmentLib.scene.drawings.support_set import SupportPlane, support_from_text, support_to_text
-from S3NetSegmentLib.scene.segmentation.reading import create_segmentation, segment_edit
+from S3NetSegmentLib.scene.segmentation.reading import create_segmentation
+from S3NetSegmentLib.scene.segmentation.segment_edit import segment_edit
 from S3NetSegmentLib.scene.volumes import array_from_matrix, volume_from_node
 
 OBLIQUE = ("oblique axial", "Liver", True)

@@ -23,14 +23,14 @@ def test_few_shot_finds_the_drawn_slices_and_fills_the_others(module, few_shot_e
     after = content(drawing, volume_node)
     np.testing.assert_array_equal(after[[4, 8]], before[[4, 8]])
     np.testing.assert_array_equal(after[[3, 5, 11]], before[[4, 4, 8]])
-    from S3NetSegmentLib.scene.segmentation.reading import segment_tag
+    from S3NetSegmentLib.scene.segmentation.labelmaps import segment_tag
 
     assert segment_tag(node, "ball", "S3NetSegment.Method") == "Few-shot"
     assert segment_tag(node, "ball", "S3NetSegment.Support") == f"{drawing.GetName()} z=4,8"
 
 
 def test_few_shot_by_a_script_keeps_segments_that_overlap_whole(module, few_shot_engine, volume_node, drawing):
-    from S3NetSegmentLib.scene.segmentation.reading import segment_edit
+    from S3NetSegmentLib.scene.segmentation.segment_edit import segment_edit
     from S3NetSegmentLib.scene.volumes import volume_from_node
 
     ball = content(drawing, volume_node)
@@ -147,7 +147,7 @@ def add_result(node, volume_node, index, name="Found", method="Segment"):
     """A segment on one slice that carries the tags of a result; returns its id."""
     import mrml
 
-    from S3NetSegmentLib.scene.segmentation.reading import segment_edit
+    from S3NetSegmentLib.scene.segmentation.segment_edit import segment_edit
     from S3NetSegmentLib.scene.volumes import volume_from_node
 
     mask = np.zeros((12, 36, 40), bool)

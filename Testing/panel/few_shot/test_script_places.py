@@ -74,7 +74,8 @@ def test_a_script_is_told_that_a_drawing_counts_for_the_frame_that_is_shown(
 def test_drawn_segments_of_one_name_do_not_fall_into_one_segment_of_another_volume(
     module, few_shot_engine, volume_node, drawing, given
 ):
-    from S3NetSegmentLib.scene.segmentation.reading import create_segmentation, segment_edit
+    from S3NetSegmentLib.scene.segmentation.reading import create_segmentation
+    from S3NetSegmentLib.scene.segmentation.segment_edit import segment_edit
     from S3NetSegmentLib.scene.volumes import volume_from_node
 
     second = np.zeros((12, 36, 40), bool)

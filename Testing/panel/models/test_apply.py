@@ -122,7 +122,8 @@ def test_applying_makes_segments_with_names_colours_and_terminology(open_models,
         assert (panel.mask(c.name) == (labels == number)).all()
         segment = panel.segmentation.GetSegmentation().GetNthSegment(number - 1)
         assert segment.GetColor() == pytest.approx(c.color)
-    from S3NetSegmentLib.scene.segmentation.reading import segment_look, segment_tag
+    from S3NetSegmentLib.scene.segmentation.labelmaps import segment_tag
+    from S3NetSegmentLib.scene.segmentation.reading import segment_look
 
     ids = panel.segmentation.GetSegmentation().GetSegmentIDs()
     assert segment_look(panel.segmentation, ids[0]).terminology == CLASSES[0].terminology

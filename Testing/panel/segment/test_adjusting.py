@@ -198,7 +198,7 @@ def test_further_points_change_the_object_at_once(with_object):
 
 
 def test_a_further_point_keeps_what_was_painted_by_hand(with_object):
-    from S3NetSegmentLib.scene.segmentation.reading import segment_edit
+    from S3NetSegmentLib.scene.segmentation.segment_edit import segment_edit
     from S3NetSegmentLib.scene.volumes import volume_from_node
 
     panel = with_object

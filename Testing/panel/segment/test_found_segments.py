@@ -9,7 +9,8 @@ from few_shot_drawings import square
 from mrml import segment
 
 from S3NetSegmentLib.engine.common.provenance import OutcomeFacts, TaskFacts, provenance
-from S3NetSegmentLib.scene.segmentation.reading import segment_edit, write_model_answer
+from S3NetSegmentLib.scene.segmentation.reading import write_model_answer
+from S3NetSegmentLib.scene.segmentation.segment_edit import segment_edit
 from S3NetSegmentLib.scene.volumes import volume_from_node
 
 

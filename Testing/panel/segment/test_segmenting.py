@@ -184,7 +184,7 @@ def test_the_confidence_of_a_result_can_be_asked_for_afterwards(open_panel, view
 
 
 def test_provenance_says_how_the_object_was_made(open_panel):
-    from S3NetSegmentLib.scene.segmentation.reading import segment_tag
+    from S3NetSegmentLib.scene.segmentation.labelmaps import segment_tag
 
     panel = open_panel(FakeEngine())
     choose_whole_volume(panel)

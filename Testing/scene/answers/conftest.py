@@ -11,7 +11,8 @@ if headless_slicer.AVAILABLE:  # otherwise the tests of this folder are skipped
     from few_shot_previews import DRAWN, SHAPE
 
     from S3NetSegmentLib.scene.answers.preview import FewShotPreview
-    from S3NetSegmentLib.scene.segmentation.reading import create_segmentation, segment_edit
+    from S3NetSegmentLib.scene.segmentation.reading import create_segmentation
+    from S3NetSegmentLib.scene.segmentation.segment_edit import segment_edit
     from S3NetSegmentLib.scene.volumes import volume_from_node
 
 

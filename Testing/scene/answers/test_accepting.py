@@ -10,7 +10,9 @@ from S3NetSegmentLib.engine import InputError, Volume
 from S3NetSegmentLib.scene.answers.accepted_answer import AcceptedAnswer, slices_changed_since
 from S3NetSegmentLib.scene.answers.preview import FewShotPreview
 from S3NetSegmentLib.scene.drawings.support_set import SupportSlice
-from S3NetSegmentLib.scene.segmentation.reading import create_segmentation, segment_edit, segment_mask, segment_tag
+from S3NetSegmentLib.scene.segmentation.labelmaps import segment_tag
+from S3NetSegmentLib.scene.segmentation.reading import create_segmentation, segment_mask
+from S3NetSegmentLib.scene.segmentation.segment_edit import segment_edit
 from S3NetSegmentLib.scene.segmentation.segment_slices import EditingRules
 from S3NetSegmentLib.scene.volumes import volume_from_node
 

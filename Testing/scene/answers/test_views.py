@@ -11,7 +11,8 @@ from S3NetSegmentLib.scene.answers.confidence import (
     show_place,
 )
 from S3NetSegmentLib.scene.drawings.drawn_slices import slice_of_view
-from S3NetSegmentLib.scene.segmentation.reading import create_segmentation, segment_edit
+from S3NetSegmentLib.scene.segmentation.reading import create_segmentation
+from S3NetSegmentLib.scene.segmentation.segment_edit import segment_edit
 from S3NetSegmentLib.scene.slice_jump import show_slice
 from S3NetSegmentLib.scene.volumes import array_from_matrix, volume_from_node
 

@@ -16,7 +16,8 @@ from S3NetSegmentLib.scene.drawings.drawn_slices import (
     slices_with_labels,
 )
 from S3NetSegmentLib.scene.drawings.support_set import SupportSlice, merged_support, support_from_text, support_to_text
-from S3NetSegmentLib.scene.segmentation.reading import create_segmentation, segment_edit
+from S3NetSegmentLib.scene.segmentation.reading import create_segmentation
+from S3NetSegmentLib.scene.segmentation.segment_edit import segment_edit
 from S3NetSegmentLib.scene.volumes import volume_from_node
 
 SHAPE = (10, 12, 14)

@@ -9,7 +9,8 @@ from S3NetSegmentLib.engine.few_shot.drawings.support import DrawnPlane
 from S3NetSegmentLib.scene.answers.preview import FewShotPreview
 from S3NetSegmentLib.scene.drawings.drawn_slices import other_volume_support, read_drawn
 from S3NetSegmentLib.scene.drawings.support_set import SupportPlane, SupportSlice
-from S3NetSegmentLib.scene.segmentation.reading import create_segmentation, segment_edit, segment_mask
+from S3NetSegmentLib.scene.segmentation.reading import create_segmentation, segment_mask
+from S3NetSegmentLib.scene.segmentation.segment_edit import segment_edit
 from S3NetSegmentLib.scene.volumes import array_from_matrix, matrix_from_array, volume_from_node
 
 SHAPE = (20, 24, 22)

@@ -8,7 +8,8 @@ import slicer
 from S3NetSegmentLib.scene.answers.preview import FewShotPreview
 from S3NetSegmentLib.scene.drawings.support_set import SupportSlice
 from S3NetSegmentLib.scene.segmentation.labelmaps import LabelBox, oriented_image
-from S3NetSegmentLib.scene.segmentation.reading import create_segmentation, segment_edit, segment_mask
+from S3NetSegmentLib.scene.segmentation.reading import create_segmentation, segment_mask
+from S3NetSegmentLib.scene.segmentation.segment_edit import segment_edit
 from S3NetSegmentLib.scene.segmentation.segment_slices import EditingRules, SegmentSlices
 from S3NetSegmentLib.scene.volumes import volume_from_node
 

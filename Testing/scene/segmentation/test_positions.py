@@ -7,7 +7,8 @@ import slicer
 from segment_states import SHAPE
 
 from S3NetSegmentLib.engine import Volume
-from S3NetSegmentLib.scene.segmentation.reading import create_segmentation, segment_edit, segment_mask
+from S3NetSegmentLib.scene.segmentation.reading import create_segmentation, segment_mask
+from S3NetSegmentLib.scene.segmentation.segment_edit import segment_edit
 from S3NetSegmentLib.scene.slices import shown_slice
 from S3NetSegmentLib.scene.volumes import volume_from_node
 

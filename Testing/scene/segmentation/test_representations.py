@@ -7,7 +7,9 @@ import slicer
 from segment_states import SHAPE
 
 from S3NetSegmentLib.engine import InputError
-from S3NetSegmentLib.scene.segmentation.reading import ensure_binary_labelmap, segment_edit, segment_mask
+from S3NetSegmentLib.scene.segmentation.labelmaps import ensure_binary_labelmap
+from S3NetSegmentLib.scene.segmentation.reading import segment_mask
+from S3NetSegmentLib.scene.segmentation.segment_edit import segment_edit
 
 
 def test_slicers_own_empty_segment_on_a_shared_layer_can_be_filled(two_segments, image, grid):

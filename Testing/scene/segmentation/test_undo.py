@@ -6,13 +6,8 @@ import pytest
 from segment_states import SHAPE, state
 
 from S3NetSegmentLib.engine import Extent, InputError, Segmentation
-from S3NetSegmentLib.scene.segmentation.reading import (
-    SegmentEdit,
-    create_segmentation,
-    find_segment,
-    segment_edit,
-    write_segmentation,
-)
+from S3NetSegmentLib.scene.segmentation.reading import create_segmentation, find_segment, write_segmentation
+from S3NetSegmentLib.scene.segmentation.segment_edit import SegmentEdit, segment_edit
 
 
 def test_undo_and_redo_are_bit_exact_and_one_step_for_each_action(app, two_segments, image, grid):

@@ -7,14 +7,14 @@ import slicer
 from segment_states import SHAPE, ids_of, state
 
 from S3NetSegmentLib.engine import Extent, InputError, Segmentation
+from S3NetSegmentLib.scene.segmentation.labelmaps import segment_tag
 from S3NetSegmentLib.scene.segmentation.reading import (
     create_segmentation,
     find_segment,
-    segment_edit,
     segment_mask,
-    segment_tag,
     write_segmentation,
 )
+from S3NetSegmentLib.scene.segmentation.segment_edit import segment_edit
 from S3NetSegmentLib.scene.volumes import volume_from_node
 
 

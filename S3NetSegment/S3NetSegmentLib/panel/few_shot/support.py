@@ -29,7 +29,7 @@ from ...scene.drawings.support_set import (
     merged_support,
     missing_between,
 )
-from ...scene.segmentation.reading import segment_tag
+from ...scene.segmentation.labelmaps import segment_tag
 from ...scene.segmentation.segment_slices import SegmentSlices
 from ...scene.volumes import volume_from_node
 from .plane_support import PlaneKeeper

@@ -15,12 +15,8 @@ from ...engine.images.segmentation import label_type, put_in_layer
 from ..answers.provenance import PREFIX, made_by, segment_fact
 from ..volumes import place_beside, volume_from_node, world_from_parent
 from .labelmaps import BINARY, ensure_binary_labelmap, read_segment, segment_of, segment_tag
-from .segment_edit import SegmentEdit, segment_edit
+from .segment_edit import segment_edit
 
-__all__ = [
-    "SegmentEdit", "all_segments", "create_segmentation", "ensure_binary_labelmap", "find_segment", "given_or_new", "segment_edit",
-    "segment_look", "segment_mask", "segment_tag", "write_model_answer", "write_segmentation",
-]  # fmt: skip
 _IMAGE_TAG = PREFIX + "Image"
 
 
