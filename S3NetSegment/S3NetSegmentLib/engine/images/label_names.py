@@ -20,10 +20,9 @@ from ..common.arrays import three
 from ..common.errors import InputError
 from ..common.json_file import read_json
 from .files import file_head
-from .segmentation import Segmentation
+from .segmentation import LARGEST_LABEL, Segmentation
 
 Color = tuple[float, float, float]
-_LARGEST = 65535
 _MOST_BYTES = 16 << 20
 _EXAMPLE = "write lines such as: 1,liver or 1,liver,221,130,101"
 _HEADS = {
@@ -214,9 +213,9 @@ def _json_entries(content, shown: str) -> Iterator[tuple]:
 
 def _value(value, where: str) -> int:
     text = str(value).strip() if isinstance(value, int | str) and not isinstance(value, bool) else ""
-    if not text.isascii() or not text.isdigit() or int(text[:6]) > _LARGEST or len(text) > 6:
+    if not text.isascii() or not text.isdigit() or int(text[:6]) > LARGEST_LABEL or len(text) > 6:
         raise InputError(
-            f"{where}: {value!r} is not a value of a label; it must be a whole number from 0 to {_LARGEST}"
+            f"{where}: {value!r} is not a value of a label; it must be a whole number from 0 to {LARGEST_LABEL}"
         )
     return int(text)
 

@@ -12,6 +12,7 @@ import numpy as np
 from ..common.errors import InputError
 
 _UNNAMED = re.compile(r"Segment \d+")
+LARGEST_LABEL = 65535  # in memory and in files
 _SMALL_ML = 0.1  # below it mm³ are reported: "0.00 ml" would mean nothing
 
 
@@ -58,7 +59,7 @@ def distinct_values(values: Sequence[int]) -> list[int]:
 
 
 def label_type(highest: int) -> type[np.unsignedinteger]:
-    """The type of labels 0 to ``highest``, at most 65535, in memory and in files."""
+    """The type of labels 0 to ``highest``, at most :data:`LARGEST_LABEL`, in memory and in files."""
     return np.uint8 if highest < 256 else np.uint16
 
 

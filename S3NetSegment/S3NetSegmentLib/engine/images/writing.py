@@ -13,7 +13,7 @@ from .files import IMAGE_FORMATS, check_output_path, replacing, suffix_of
 from .formats.encoding import write_mha, write_nrrd, write_png_pixels
 from .formats.nifti import write_nifti
 from .formats.seg_nrrd import encode_segmentation
-from .segmentation import Segmentation
+from .segmentation import LARGEST_LABEL, Segmentation
 from .volume import Volume
 
 FRAME_FORMATS = (".nii.gz", ".nii", ".nrrd")  # that can hold several frames
@@ -35,8 +35,10 @@ def write_segmentation(segmentation: Segmentation, path: str | os.PathLike) -> P
     if suffix_of(path) == ".seg.nrrd":
         with replacing(path) as temporary, open(temporary, "wb") as file:
             encode_segmentation(file, segmentation)
-    elif len(segmentation.segments) > 65535:
-        raise InputError(f"{len(segmentation.segments)} segments do not fit a label map (65535); write .seg.nrrd")
+    elif len(segmentation.segments) > LARGEST_LABEL:
+        raise InputError(
+            f"{len(segmentation.segments)} segments do not fit a label map ({LARGEST_LABEL}); write .seg.nrrd"
+        )
     else:
         _write_voxels([segmentation.flattened(own_values=True)], segmentation.ijk_to_ras, path)
     return path

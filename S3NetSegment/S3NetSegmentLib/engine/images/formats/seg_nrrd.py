@@ -21,7 +21,7 @@ from ..colors import label_colors
 from ..dicom.seg_reading import find_dicom_seg, is_dicom_seg, read_dicom_seg
 from ..files import suffix_of
 from ..reading import checked_path, read_label_map
-from ..segmentation import Segment, Segmentation, label_type
+from ..segmentation import LARGEST_LABEL, Segment, Segmentation, label_type
 from ..volume import Volume, shift_between, spans_space
 from .encoding import write_nrrd
 from .header_claims import check_room
@@ -31,7 +31,6 @@ from .segment_keys import TERMINOLOGY, described_segments, describes_segments
 from .text_header import MOST_KEYS
 
 _GEOMETRY = "Reference image geometry"
-_LARGEST = 65535
 
 
 def encode_segmentation(file: BinaryIO, segmentation: Segmentation) -> None:
@@ -41,8 +40,8 @@ def encode_segmentation(file: BinaryIO, segmentation: Segmentation) -> None:
     """
     highest = max((s.value for s in segmentation.segments), default=0)
     highest = max(highest, *(int(layer.max()) for layer in segmentation.layers))
-    if highest > _LARGEST:
-        raise InputError(f"the segmentation has label value {highest}; values above {_LARGEST} cannot be written")
+    if highest > LARGEST_LABEL:
+        raise InputError(f"the segmentation has label value {highest}; values above {LARGEST_LABEL} cannot be written")
     dtype = label_type(highest)
     size = segmentation.layers[0].shape[::-1]
     geometry = ";".join(f"{v:.17g}" for v in np.ravel(segmentation.ijk_to_ras))
@@ -135,7 +134,7 @@ def _from_label_map(volume: Volume, path: Path) -> Segmentation:
     if volume.is_rgb and (volume.array != array[..., None]).any():  # grey values in three channels are labels, too
         raise InputError(f"{str(path)!r} is in colour, not a label map; save the labels as grey values 0, 1, 2, ...")
     labels = _whole(array, path)
-    counts = label_counts(labels, _LARGEST + 1)
+    counts = label_counts(labels, LARGEST_LABEL + 1)
     values = np.flatnonzero(counts[1:]) + 1
     colors = label_colors(len(values))
     segments = [Segment(f"Segment {v}", c, int(v)) for v, c in zip(values, colors, strict=True)]
@@ -148,9 +147,9 @@ def _whole(array: np.ndarray, path: Path) -> np.ndarray:
     shown = repr(str(path))
     if not (np.isfinite(low) and np.isfinite(high)):
         raise InputError(f"{shown} holds NaN or infinite values and is not a label map; give the file of the labels")
-    if low < 0 or high > _LARGEST:
+    if low < 0 or high > LARGEST_LABEL:
         raise InputError(
-            f"{shown} has values from {low:g} to {high:g}; labels must be 0 to {_LARGEST}. Is it the image itself?"
+            f"{shown} has values from {low:g} to {high:g}; labels must be 0 to {LARGEST_LABEL}. Is it the image itself?"
         )
     for plane in array if array.dtype.kind == "f" else ():
         if (fractions := plane[plane != np.rint(plane)]).size:
