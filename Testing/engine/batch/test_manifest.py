@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import types
+import unicodedata
 
 import numpy as np
 import pytest
@@ -285,6 +286,14 @@ def test_paths_of_windows_and_of_the_home_folder_are_understood(folder, monkeypa
     monkeypatch.setenv("HOME", str(folder))
     first, second = cases_of(folder, "image,output\nin\\a.png,x\n~/in/b.png,y\n")
     assert (first.image, second.image) == (str(folder / "in" / "a.png"), str(folder / "in" / "b.png"))
+
+
+@pytest.mark.parametrize("there, written", [("NFD", "NFC"), ("NFC", "NFD")])
+def test_a_name_is_found_however_its_accents_are_stored(folder, there, written):
+    there, written = (unicodedata.normalize(form, "in/\u00c4rztin.png") for form in (there, written))
+    (folder / "in" / "a.png").rename(folder / there)
+    (case,) = cases_of(folder, f"image,output\n{written},x\n")
+    assert os.path.samefile(case.image, folder / there)
 
 
 def test_a_path_that_the_system_cannot_take_is_refused_before_anything_runs(folder, monkeypatch):

@@ -74,6 +74,16 @@ def test_a_file_that_ends_in_its_header_is_refused(tmp_path, name, cut, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("there, asked", [("A\u0308rztin.nii", "\u00c4rztin.nii"), ("brain.nii", "Brain.NII")])
+def test_a_name_that_only_looks_like_one_that_is_there_is_told(tmp_path, there, asked):
+    (tmp_path / there).touch()
+    if (tmp_path / asked).exists():
+        pytest.skip("this disk takes both names for one")
+    with pytest.raises(InputError) as refused:
+        read_image(tmp_path / asked)
+    assert f"{there!r} there differs in capitals or in how its accents are stored, copy its name" in str(refused.value)
+
+
 def test_nothing_at_the_path_is_said_plainly(tmp_path):
     (tmp_path / "file").touch()
     for path in (tmp_path / "no.nii", tmp_path / "no" / "folder", tmp_path / "file" / "deeper.nii"):

@@ -47,6 +47,7 @@ def test_what_a_header_does_not_tell_of_size_and_place_is_said(tmp_path):
     for path, told in (
         (nrrd_file(tmp_path / "a.nrrd", nrrd, VOXELS.tobytes()), (size, turn)),
         (nrrd_file(tmp_path / "b.nrrd", f"{nrrd}spacings: 1 2 3\n", VOXELS.tobytes()), (turn,)),
+        (nrrd_file(tmp_path / "d.nrrd", f"{nrrd}spacings: NaN NaN NaN\n", VOXELS.tobytes()), (size, turn)),
         (nrrd_file(tmp_path / "c.nrrd", f"{nrrd}space: RAS\n{axes}", VOXELS.tobytes()), ()),
         (meta_file(tmp_path / "a.mha", fields=meta), (size, turn)),
         (meta_file(tmp_path / "b.mha", fields=META), ()),

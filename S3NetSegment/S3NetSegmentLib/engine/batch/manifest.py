@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import unicodedata
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -111,8 +112,12 @@ def _placed(fields: dict, base: Path) -> list[str]:
     def place(name: str, text: str | None) -> str | None:
         if text is None:
             return None
-        # A manifest that was written on Windows, or with the shell's ~, may be meant for this place as well.
-        places = [*(os.path.abspath(base / t) for t in (text, text.replace("\\", "/"))), os.path.expanduser(text)]
+        # A manifest that was written on Windows, with the shell's ~ or with accents stored in another way (as macOS does in names
+        # of files) may be meant for this place as well.
+        forms = (unicodedata.normalize(form, text) for form in ("NFC", "NFD"))
+        places = [os.path.abspath(base / t) for t in (text, text.replace("\\", "/"), *forms)] + [
+            os.path.expanduser(text)
+        ]
         found = next(filter(_exists, places), None)
         if found is None:
             wrong.append(f"{name}: there is no file or folder {text!r} (looked for {places[0]!r}); check the path")

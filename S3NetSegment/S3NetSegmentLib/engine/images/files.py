@@ -8,6 +8,7 @@ import re
 import secrets
 import stat
 import time
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,12 +44,29 @@ def file_head(path: str | os.PathLike) -> bytes:
         with open(path, "rb") as file:
             head = file.read(_SNIFFED)
     except FileNotFoundError:
-        raise InputError(f"there is no file or folder {str(path)!r}; check the path") from None
+        raise not_there(path) from None
     except OSError as error:
         raise InputError(f"{str(path)!r} cannot be opened ({error.strerror}); check its permissions") from None
     if not head:
         raise InputError(f"{str(path)!r} is empty (0 bytes); copy or export it again")
     return head
+
+
+def not_there(path: str | os.PathLike) -> InputError:
+    """The error for a path at which nothing lies. Names that look alike but are stored with other capitals, or with accents as
+    characters of their own (as macOS stores them), are told."""
+    missing = Path(path)
+    key = _look(missing.name)
+    try:
+        alike = next((name for name in sorted(os.listdir(missing.parent)) if _look(name) == key), None)
+    except OSError:
+        alike = None
+    hint = f"; {alike!r} there differs in capitals or in how its accents are stored, copy its name" if alike else ""
+    return InputError(f"there is no file or folder {os.fspath(path)!r}{hint or '; check the path'}")
+
+
+def _look(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def damaged(path: str | os.PathLike, what: str = "voxels are missing or wrong") -> InputError:

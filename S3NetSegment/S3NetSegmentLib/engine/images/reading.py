@@ -12,7 +12,7 @@ import numpy as np
 from ..common.errors import InputError, ResourceError, image_warning
 from .dicom.reading import read_dicom
 from .dicom.series import is_dicom
-from .files import file_head, refuse_devices, stem_of, suffix_of
+from .files import file_head, not_there, refuse_devices, stem_of, suffix_of
 from .formats.itk_file import read_itk
 from .formats.nifti import is_nifti, read_nifti
 from .formats.pictures import is_picture, read_picture
@@ -142,7 +142,7 @@ def checked_path(path: str | os.PathLike) -> Path:
         refuse_devices(path)
     except OSError as error:
         if isinstance(error, FileNotFoundError | NotADirectoryError):
-            raise InputError(f"there is no file or folder {text!r}; check the path") from None
+            raise not_there(text) from None
         raise InputError(f"{text!r} cannot be opened ({error.strerror}); check the path and its permissions") from None
     return path
 

@@ -145,7 +145,7 @@ class TextHeader:
         fields = self.fields
         # ITK names no space of four dimensions.
         placed = "space" in fields or finite(fields.get("space dimension"), 0.0) > 3
-        notes = self._unstated("dimension", "space directions" in fields or "spacings" in fields, placed)
+        notes = self._unstated("dimension", "space directions" in fields or self._has_spacings(), placed)
         units = fields.get("space units", "") + (fields.get("units", "") if "spacings" in fields else "")
         if others := sorted({u for u in re.findall(r'"([^"]*)"', units) if u.strip().lower() not in _MILLIMETRES}):
             notes.append(
@@ -157,6 +157,13 @@ class TextHeader:
                 f"its space {space!r} is none of a patient; it is taken as left-posterior-superior, as Slicer does"
             )
         return notes
+
+    def _has_spacings(self) -> bool:
+        """Whether an NRRD has a spacing along each axis of space: NaN says that there is none."""
+        spacings, kinds = (self.fields.get(name, "").lower().split() for name in ("spacings", "kinds"))
+        kinds += ["domain"] * (len(spacings) - len(kinds))
+        of_space = [s for s, kind in zip(spacings, kinds, strict=False) if kind in ("domain", "space", "???", "none")]
+        return bool(of_space) and None not in [finite(s, None) for s in of_space]
 
     def _meta_notes(self) -> list[str]:
         fields = self.fields
