@@ -51,8 +51,8 @@ def image_file(elements: DicomFile) -> ImageFile:
     else:
         whole = _classic_slice(elements, spacing)
         placed, straight = whole.position is not None, axes_of(elements.numbers("ImageOrientationPatient")) is not None
-        unknown = {"voxel size"} if source == "" else set()
-        unknown |= {"orientation"} if placed and not straight else set()
+        stated = {"voxel size": source != "", "orientation": straight or not placed}
+        unknown = {what for what, is_stated in stated.items() if not is_stated}
         picture = (elements.sop_class.startswith(_CAPTURE_CLASS) and not placed) or elements.sop_class == _DOSE_CLASS
         if tiled:
             content = Content((whole,), tiled)
@@ -134,8 +134,8 @@ def _enhanced_slices(elements: DicomFile, frames: int) -> tuple[tuple[Slice, ...
         steps = (value("PixelMeasuresSequence", keyword) for keyword in ("SpacingBetweenSlices", "SliceThickness"))
         thickness = next(filter(None, steps), [0.0])[0]
         axes = axes_of(value("PlaneOrientationSequence", "ImageOrientationPatient"))
-        unknown |= set() if usable_spacing(spacing) else {"voxel size"}
-        unknown |= {"orientation"} if axes is None else set()
+        stated = {"voxel size": usable_spacing(spacing), "orientation": axes is not None}
+        unknown |= {what for what, is_stated in stated.items() if not is_stated}
         slope = (value("PixelValueTransformationSequence", "RescaleSlope") or [1.0])[0] or 1.0
         intercept = (value("PixelValueTransformationSequence", "RescaleIntercept") or [0.0])[0]
         factor = slope / first_slope  # the decoder rescales all frames as the first

@@ -87,7 +87,10 @@ def check_one_grid(slices: list[Slice], shown: str) -> list[Slice]:
     kinds: list[list[Slice]] = []
     for s in slices:
         kind = next((k for k in kinds if k[0].fits(s)), None)
-        kinds.append([s]) if kind is None else kind.append(s)
+        if kind is None:
+            kinds.append([s])
+        else:
+            kind.append(s)
     if len(kinds) == 1:
         return slices
     kinds.sort(key=len, reverse=True)
