@@ -71,7 +71,12 @@ def test_a_script_gives_a_box_and_a_stroke_that_were_drawn_in_an_oblique_view(mo
     (plane,) = asked["planes"]
     assert len(plane.prompts.boxes) == len(plane.prompts.strokes) == 1 and not asked["boxes"] and not asked["strokes"]
     (segment_id,) = node.GetSegmentation().GetSegmentIDs()
-    assert segment_fact(node, segment_id, "Place") == "whole volume, from 1 oblique plane"
+    assert segment_fact(node, segment_id, "Boxes") and segment_fact(node, segment_id, "Strokes")
+    right, up, normal, point = np.reshape(segment_fact(node, segment_id, "Planes").split(","), (3, 4)).astype(float).T
+    np.testing.assert_allclose(np.abs([right, up, normal]), np.abs(turn[:3, :3].T), atol=1e-5)
+    assert abs(normal @ point) < 1e-3  # through the origin, in which the box lies
+    found = logic.segment(volume_node, segmentationNode=node, segmentId=segment_id, regions=3)
+    assert found.GetSegmentation().GetNumberOfSegments() == 5  # what prompts have made is not written over
     with pytest.raises(InputError, match="regions 3 has no meaning"):
         logic.segment(volume_node, boxes=[box], regions=3)
     logic.segment(volume_node, boxes=[box], scope="slice", sliceNode=view)

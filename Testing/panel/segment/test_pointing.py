@@ -185,6 +185,7 @@ def test_in_the_whole_volume_a_box_on_an_oblique_view_is_answered_on_its_plane_a
     asked = panel.engine.asked[-1]
     (plane,) = asked["planes"]
     assert asked["slices"] == (plane,) and not asked["boxes"] and panel.mask()[6, 18, 20]
+    panel.wait(lambda: panel.ui.madeByText.text.endswith("whole volume, from boxes."))
     # What lies on its plane belongs to it, what is drawn along the slices does not.
     drag(panel, views.coronal, (-8.0, 0.0, -6.0), (8.0, 0.0, 6.0))
     drag(panel, views.axial, *oblique_places(views.axial, (-3.0, -4.0), (3.0, 4.0)), shift=True)

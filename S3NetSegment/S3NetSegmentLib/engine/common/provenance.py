@@ -25,6 +25,8 @@ class TaskFacts:
     :param settings: the engine's settings, with ``changed()`` and ``seed``.
     :param points, outside_points: positions in and out of the object, RAS mm, in the order in which they were given.
     :param boxes: two opposite corners each, RAS mm. ``strokes``: a text for each.
+    :param planes: oblique planes in which some of these lie: twelve numbers each, rows of the matrix whose columns are right, up,
+        normal and a point, RAS mm.
     :param radius_mm: rough radius of the object.
     :param preset: named settings.
     :param place: the part of the image that was searched.
@@ -40,6 +42,7 @@ class TaskFacts:
     outside_points: Sequence = ()
     boxes: Sequence = ()
     strokes: Sequence = ()
+    planes: Sequence = ()
     radius_mm: float | None = None
     preset: str | None = None
     place: str | None = None

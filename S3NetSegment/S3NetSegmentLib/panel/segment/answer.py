@@ -12,6 +12,7 @@ from ...engine.common.provenance import SEGMENT, OutcomeFacts, TaskFacts, proven
 from ...engine.images.colors import label_colors
 from ...engine.images.overlay import draw_overlay
 from ...engine.images.volume import AXES
+from ...engine.segment.planes import grid_of
 from ...engine.segment.prompts import Prompts
 from .request import SegmentRequest
 
@@ -157,12 +158,14 @@ class SegmentAnswer:
         step = (
             f"{choice.index + 1} of {choice.steps}" if role == "object" and choice is not None else None
         )  # no translation
-        ras, planes = request.volume.ras_of, len(request.prompts.planes)
-        drawn = f", from {planes} oblique plane{'s' * (planes > 1)}" if planes else ""  # no translation
+        grids = [(request.prompts, request.volume)]
+        grids += [(plane.prompts, grid_of(plane, request.volume)) for plane in request.prompts.planes]
         task = TaskFacts(
             SEGMENT, request.volume.name, request.settings, request.inside, request.outside, radius_mm=request.radius_mm,
-            preset=request.preset, place=request.place + drawn, boxes=[[*map(float, (*ras(b.low), *ras(b.high)))] for b in request.prompts.boxes],
-            strokes=[f"{len(stroke)} voxels from {stroke[0]} to {stroke[-1]}" for stroke in request.prompts.strokes],  # no translation
+            preset=request.preset, place=request.place,
+            boxes=[[*map(float, (*grid.ras_of(b.low), *grid.ras_of(b.high)))] for prompts, grid in grids for b in prompts.boxes],
+            strokes=[f"{len(s)} voxels from {s[0]} to {s[-1]}" for prompts, _ in grids for s in prompts.strokes],  # no translation
+            planes=[plane.view[:12] for plane in request.prompts.planes],
         )  # fmt: skip
         return provenance(task, OutcomeFacts(self.regions.device, role, step, self.count if role == "region" else None))
 
