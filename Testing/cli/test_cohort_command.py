@@ -132,6 +132,14 @@ def test_the_command_that_next_names_can_be_copied_whatever_the_names_hold(tmp_p
     assert done.returncode == 0 and "-q is accepted" in done.stdout
 
 
+def test_a_case_is_found_however_its_accents_are_stored(scans, tmp_path):
+    (scans / "anna.nii.gz").rename(scans / "A\u0308nna.nii.gz")
+    assert (
+        told(scans, "accept", "\u00c4nna", "--segmentation", tmp_path / "anna_drawn.seg.nrrd")["case"] == "A\u0308nna"
+    )
+    assert told(scans, "undo", "\u00c4nna")["state"] == "to do"
+
+
 def test_an_odd_drawing_is_told_in_a_note_and_not_as_a_warning_of_python(scans, tmp_path):
     header, labels = {"Segment0_ID": "a", "Segment0_LabelValue": "1", "Segment0_Name": "Liver"}, patient(0)[1]
     matrix = patient(0)[0].ijk_to_ras

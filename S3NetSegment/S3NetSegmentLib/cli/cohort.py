@@ -113,6 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..engine.images.image_warnings import collected_image_warnings
 
     store = CohortStore(arguments.folder)
+    arguments.case = arguments.case and store.case_named(arguments.case)
     with ProgressDisplay(arguments.quiet) as progress, collected_image_warnings() as warned:
         facts, notes = _DOES[arguments.action](arguments, store, progress)
     notes = list(dict.fromkeys([*warned, *notes]))

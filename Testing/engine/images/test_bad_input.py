@@ -84,6 +84,12 @@ def test_a_name_that_only_looks_like_one_that_is_there_is_told(tmp_path, there, 
     assert f"{there!r} there differs in capitals or in how its accents are stored, copy its name" in str(refused.value)
 
 
+def test_a_link_to_nothing_is_told(tmp_path):
+    (tmp_path / "a.nii").symlink_to("gone.nii")
+    with pytest.raises(InputError, match=r"a\.nii' is a link to 'gone\.nii', which is not there"):
+        read_image(tmp_path / "a.nii")
+
+
 def test_nothing_at_the_path_is_said_plainly(tmp_path):
     (tmp_path / "file").touch()
     for path in (tmp_path / "no.nii", tmp_path / "no" / "folder", tmp_path / "file" / "deeper.nii"):

@@ -25,6 +25,7 @@ import os
 import platform
 import re
 import time
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -76,6 +77,14 @@ class CohortStore:
     def found(self) -> FoundCases:
         """The cases that are there now. InputError as :func:`find_cases`."""
         return find_cases(self.folder)
+
+    def case_named(self, text: str) -> str:
+        """The name of the case that ``text`` means, also where its accents are stored in another way (as macOS does in names of
+        files); ``text`` itself where there is none."""
+        names = [*self.found().images, *self.accepted()]
+        wanted = unicodedata.normalize("NFC", text)
+        alike = [name for name in dict.fromkeys(names) if unicodedata.normalize("NFC", name) == wanted]
+        return alike[0] if text not in names and len(alike) == 1 else text
 
     def image_of(self, case: str) -> Path:
         """The image of ``case``. InputError if there is none, or no longer."""

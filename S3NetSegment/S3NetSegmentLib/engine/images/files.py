@@ -53,9 +53,13 @@ def file_head(path: str | os.PathLike) -> bytes:
 
 
 def not_there(path: str | os.PathLike) -> InputError:
-    """The error for a path at which nothing lies. Names that look alike but are stored with other capitals, or with accents as
-    characters of their own (as macOS stores them), are told."""
+    """The error for a path at which nothing lies. A link to nothing is told, and a name that looks alike but is stored with other
+    capitals, or with accents as characters of their own (as macOS stores them)."""
     missing = Path(path)
+    if missing.is_symlink():
+        return InputError(
+            f"{os.fspath(path)!r} is a link to {str(missing.readlink())!r}, which is not there; set the link right"
+        )
     key = _look(missing.name)
     try:
         alike = next((name for name in sorted(os.listdir(missing.parent)) if _look(name) == key), None)

@@ -28,7 +28,7 @@ _BLOWN_UP = 5.0
 _LITTLE = 0.02  # of all segments together: what is hardly there may grow
 _SAMPLES = 200_000  # voxels at which segments are measured
 _UNLIKE = 0.6  # correlation below which a support volume may be mirrored or turned round
-_MORE_ALIKE = 0.15  # correlation that it must gain the other way round before that is said
+_MORE_ALIKE = 0.12  # correlation that it must gain the other way round before that is said
 _EXPORTED = "check how it was exported, and whether a transform turns it"
 # Directions that are exchanged (0: left and right, 1: front and back, 2: feet and head): what that is called, what to do.
 _WAYS = {
