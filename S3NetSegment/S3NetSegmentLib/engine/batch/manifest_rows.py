@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from ..common.errors import InputError
+from ..common.json_file import without_repeats
 from ..images.files import file_head, suffix_of
 from ..images.reading import IMAGE_ENDINGS
 from .columns import COLUMNS, column_name
@@ -92,14 +93,8 @@ def name_problem(name: str) -> str | None:
 
 
 def _json_rows(path: Path, text: str) -> list[tuple[str, dict]]:
-    def unique(pairs):
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            raise ValueError(f"a name is given twice among {', '.join(repr(n) for n, _ in pairs)[:200]}")
-        return found
-
     try:
-        content = json.loads(text, object_pairs_hook=unique)
+        content = json.loads(text, object_pairs_hook=without_repeats)
     except RecursionError:
         raise ManifestError(path, ["it is nested too deeply; write a list of objects"]) from None
     except ValueError as error:

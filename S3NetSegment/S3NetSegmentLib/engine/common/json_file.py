@@ -7,6 +7,7 @@ import html
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from ..images.files import refuse_devices
 from .errors import InputError
@@ -18,7 +19,7 @@ def read_json(path: str | os.PathLike, remedy: str = "correct or remove it"):
     """The content of the JSON file at ``path``.
 
     :param remedy: what the message of an error advises.
-    :raises InputError: missing, unreadable, larger than 64 MB, no UTF-8 text, no JSON, or nested too deeply.
+    :raises InputError: missing, unreadable, larger than 64 MB, no UTF-8 text, no JSON, a name that is given twice, or nested too deeply.
     """
     shown = repr(os.fspath(path))
     try:
@@ -26,13 +27,21 @@ def read_json(path: str | os.PathLike, remedy: str = "correct or remove it"):
         size = os.path.getsize(path)
         if size > LARGEST:
             raise InputError(f"{shown} has {size >> 20:,} MB, more than such a file ever needs; {remedy}")
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"), object_pairs_hook=without_repeats)
     except InputError:
         raise
     except RecursionError:
         raise InputError(f"{shown} is nested too deeply to be read; {remedy}") from None
     except (ValueError, OSError) as error:
         raise InputError(f"{shown} is not readable JSON ({error}); {remedy}") from None
+
+
+def without_repeats(pairs: list[tuple[str, Any]]) -> dict:
+    """The object of ``pairs``, for ``json.loads``. ValueError for a name that is given twice: the last would win in silence."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(f"a name is given twice among {', '.join(repr(name) for name, _ in pairs)[:200]}")
+    return found
 
 
 def json_object(path: str | os.PathLike) -> dict:

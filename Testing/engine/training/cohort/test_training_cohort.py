@@ -124,6 +124,7 @@ def test_an_unreadable_file_among_good_ones_is_named_and_skipped_only_on_request
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        ('{"patients": {"case00": "a", "case00": "b"}}', "a name is given twice among 'case00', 'case00'"),
         ("{nonsense", "not readable JSON"), ("[]", "must hold an object"), ('{"patient": {}}', "has an entry 'patient'"),
         ('{"splits": []}', "must be an object"), ('{"patients": {"nobody": "p"}}', "no such image"),
         ('{"splits": {"exam": []}}', "has a split 'exam'"), ('{"splits": {"test": ["nobody"]}}', "neither case nor patient"),
@@ -138,6 +139,12 @@ def test_a_wrong_description_is_refused_with_the_entry(tmp_path, content, messag
     (tmp_path / "cohort.json").write_text(content)
     with pytest.raises(InputError, match=message):
         read(tmp_path)
+
+
+def test_a_description_that_an_editor_of_windows_has_saved_is_read(tmp_path):
+    write_cohort(tmp_path, 1)
+    (tmp_path / "cohort.json").write_text('{"classes": ["Core", "Ring"]}', encoding="utf-8-sig")
+    assert [c.name for c in read(tmp_path).classes] == ["Core", "Ring"]
 
 
 def test_images_of_a_patient_are_never_on_two_sides(tmp_path):
