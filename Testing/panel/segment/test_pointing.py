@@ -212,6 +212,18 @@ def test_in_the_whole_volume_a_box_on_an_oblique_view_is_answered_on_its_plane_a
     assert len(again.prompts.strokes) == len(again.prompts.outside_strokes) == 1  # brought back with its plane
 
 
+def test_a_box_in_a_view_far_out_of_the_slices_says_that_a_second_one_helps(pointing, views):
+    panel = pointing
+    panel.choose(panel.ui.scopeComboBox, "Whole volume")
+    for degrees, told in ((20, False), (40, True)):
+        panel.click(panel.ui.deletePromptsButton) if panel.prompts() else None
+        panel.tilt(views.axial, degrees)
+        drag(panel, views.axial, *oblique_places(views.axial, (-6.0, -5.0), (6.0, 5.0)))
+        assert ("turned by 40 degrees" in panel.ui.promptHint.text and panel.ui.promptHint.isVisible()) == told
+    drag(panel, views.sagittal, (0.0, -6.0, -6.0), (0.0, 6.0, 6.0))
+    assert "turned" not in panel.ui.promptHint.text or not panel.ui.promptHint.isVisible()
+
+
 def test_a_stroke_alone_in_an_oblique_view_is_answered_on_its_plane(pointing, views):
     panel = pointing
     panel.choose(panel.ui.scopeComboBox, "Whole volume")

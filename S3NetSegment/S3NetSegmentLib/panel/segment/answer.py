@@ -17,6 +17,9 @@ from ...engine.segment.prompts import Prompts
 from .request import SegmentRequest
 
 _FAR_APART = 2.0  # times the size: answers that differ by more are different objects
+_FAR_TURNED = (
+    30.0  # degrees, from which on an answer was measured to be clearly worse, see benchmarks/segment/volume_prompts.py
+)
 _MARGIN = 0.6  # of the object's size, around it in a thumbnail
 
 
@@ -192,9 +195,17 @@ class SegmentAnswer:
         return list(self.choice.alternatives) if self.choice is not None else self._count_alternatives()
 
     def doubt(self) -> str:
-        """What the user should know of an answer to one point alone that could as well be far larger or smaller; else "".
-        Known once :meth:`alternatives` were made."""
+        """What the user should know of an answer to one point alone that could as well be far larger or smaller, and of one to a
+        single plane far out of the slices; else "". Known once :meth:`alternatives` were made."""
         prompts = self.request.prompts
+        if prompts == Prompts(outside=prompts.outside, planes=prompts.planes[:1]) and prompts.planes:
+            slices = self.request.volume.ijk_to_ras[:3, :3] / self.request.volume.spacing
+            turned = np.degrees(np.arccos(np.abs(prompts.planes[0].matrix[:3, 2] @ slices).clip(0, 1).max()))
+            if turned > _FAR_TURNED:
+                return _(
+                    "This view is turned by {degrees:.0f} degrees out of the slices: the object may be carried too far or not far "
+                    "enough. A box in a view across it says where it ends."
+                ).format(degrees=turned)
         alone = prompts == Prompts(prompts.inside[:1]) and prompts.find_something
         sizes = [size for size in self._sizes if size]
         if not alone or self.request.radius_mm or len(sizes) < 2 or max(sizes) < _FAR_APART * min(sizes):
