@@ -76,6 +76,8 @@ BAD_INPUT = {
     "--support nan.nrrd": "NaN",
     "--support broken.nrrd": "labels must be whole numbers",
     "--support twins.seg.nrrd": "two segments named 'twin'",
+    "--support drawn.seg.nrrd --support small.seg.nrrd": "has a segment 'leber' beside 'Leber'; if they are one, give them one name",
+    "--box a=20,10,5,30,25,5 --box A=20,10,9,30,25,9": "has a segment 'A' beside 'a'",
     "--support cut.seg.nrrd": "cut.seg.nrrd",
     "--support layer.seg.nrrd": "'layer.seg.nrrd' says Segment0_Layer:=5, and has 1 layers, 0 to 0",
     "--support frames.nrrd": "'frames.nrrd' is 4D",
@@ -97,6 +99,9 @@ def test_input_that_cannot_be_used_is_refused_with_the_reason(folder, text):
     write_labels(TRUTH * 0.3, "broken.nrrd")
     twins = [Segment("twin", (1, 0, 0), 3), Segment("twin", (0, 1, 0), 7)]
     write_segmentation(Segmentation([only(TRUTH, DRAWN)], twins, IMAGE.ijk_to_ras), "twins.seg.nrrd")
+    write_segmentation(
+        Segmentation([only(TRUTH, (7,))], [Segment("leber", (1, 0, 0), 3)], IMAGE.ijk_to_ras), "small.seg.nrrd"
+    )
     content = (folder / "drawn.seg.nrrd").read_bytes()
     (folder / "cut.seg.nrrd").write_bytes(content[: len(content) - 100])
     (folder / "layer.seg.nrrd").write_bytes(content.replace(b"Segment0_Layer:=0", b"Segment0_Layer:=5"))

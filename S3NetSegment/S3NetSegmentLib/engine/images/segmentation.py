@@ -4,6 +4,7 @@ area or pixels in a picture."""
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -39,8 +40,8 @@ class Segment:
 
 
 def name_key(name: str) -> str:
-    """Equal for names that mean the same segment: capitals and blanks do not count."""
-    return " ".join(name.split()).casefold()
+    """Equal for names that mean the same segment: capitals, blanks and how accents are stored do not count."""
+    return " ".join(unicodedata.normalize("NFC", name).split()).casefold()
 
 
 def put_in_layer(layers: list[np.ndarray], mask: np.ndarray, value: int, dtype=np.uint8) -> int:

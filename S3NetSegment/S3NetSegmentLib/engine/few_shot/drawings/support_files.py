@@ -20,7 +20,7 @@ from ...images.formats.nifti_places import on_voxels_of
 from ...images.formats.seg_nrrd import read_segmentation
 from ...images.label_names import all_named
 from ...images.reading import read_alone, read_image
-from ...images.segmentation import label_type
+from ...images.segmentation import label_type, name_key
 from ...tasks.drawn_numbers import ALL
 from ...tasks.few_shot import SupportFile
 from .boxed_tag import BOXED_TAG, expected_of
@@ -172,6 +172,12 @@ def _add_segments(support: Support, segmentation: Segmentation, names: set[str] 
         own.add(segment.name)
         if segment.name in known or (names is not None and segment.name not in names):
             continue
+        other = next((s.name for s in support.segments if name_key(s.name) == name_key(segment.name)), None)
+        if other is not None:  # what is drawn of one would count as background of the other
+            raise InputError(
+                f"{file.shown} has a segment {segment.name!r} beside {other!r}; if they are one, give them one name, else names that differ "
+                "in more than capitals"
+            )
         support.segments.append(segment)
 
 
