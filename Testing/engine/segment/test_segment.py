@@ -221,10 +221,12 @@ def test_a_device_that_nothing_is_computed_on_is_told(monkeypatch):
     assert outcome.notes == ["this image was segmented without the network, on the CPU; device cuda was not needed"]
 
 
-def test_a_radius_larger_than_the_image_is_told():
+def test_a_radius_larger_than_the_image_or_smaller_than_a_voxel_is_told():
     volume, _ = picture()
     outcome = run_to_end(segment_image(volume, SegmentTask(pixels=((70, 40),), radius=500)))
     assert "a radius of 500 mm is more than the image holds, whose diagonal has 75 mm" in outcome.notes
+    outcome = run_to_end(segment_image(volume, SegmentTask(pixels=((70, 40),), radius=0.01)))
+    assert any("a radius of 0.01 mm is less than a voxel of" in note for note in outcome.notes)
     assert not run_to_end(segment_image(volume, SegmentTask(pixels=((70, 40),), radius=10))).notes
 
 

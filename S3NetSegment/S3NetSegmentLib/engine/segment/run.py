@@ -140,6 +140,9 @@ def asked_notes(
         notes.append(
             f"a radius of {task.radius:g} mm is more than the image holds, whose diagonal has {longest:.0f} mm"
         )
+    finest = min(volume.spacing)
+    if task.radius is not None and 2 * task.radius < finest:
+        notes.append(f"a radius of {task.radius:g} mm is less than a voxel of {finest:.3g} mm holds; is it in mm?")
     shown_in = ((box, extent.slice_at(box.flat_axis, box.slice_index()) if box.flat_axis else extent) for box in boxes)
     covering = (box for box, part in shown_in if box.covers(part))
     return [
