@@ -137,6 +137,16 @@ def test_a_point_in_the_middle_of_a_leak_speaks_for_the_answer_without_it_and_on
     assert not small[30, 48] and dice(small, true) > 0.95
 
 
+def test_where_the_size_is_known_no_other_answer_is_guessed_at():
+    """After a box, what was nearly right stays; a click leaves the size open, so there even a doubtful answer may be meant."""
+    mask, point = disk((48, 60), 30), (48, 60)
+    answers = [disk(middle, 8) for middle in ((48, 38), (48, 82), (26, 60), (70, 60))] + [mask]
+    regions, held = disk(point, 6)[None], [(48, 38)]
+    guessed, kept = (corrected(mask, point, False, regions, held, answers, known) for known in (False, True))
+    assert np.array_equal(guessed, answers[0])
+    assert not kept[point] and dice(kept, mask) > 0.9
+
+
 def test_a_part_is_added_hardly_beyond_the_largest_answer():
     mask, region = disk((48, 40), 20), disk((48, 60), 30)
     largest = np.zeros_like(mask)

@@ -149,14 +149,16 @@ class ObjectChoice:
         # A point in a slice that is right from the start may have been set last, after others had made it wrong: it is held only
         # once it was corrected, so that the answer stays near to what the user saw before.
         held = [p for p, _ in self._edits if p == self._ranked.point]
+        size_known = not held  # a click leaves it open, a box or a stroke hardly
         done: set = set()
         while wrong := [edit for edit in self._edits if bool(mask[edit[0]]) != edit[1] and edit[0] not in done]:
             point, add = wrong[0]
             if self._grid.flat:
-                # A point may speak for another answer as a whole where the first prompts left the size open, as a box hardly
-                # does, and the user chose none.
+                # A point may speak for another answer as a whole unless it is the first one and the size is known, or the user
+                # chose the answer.
                 whole = self.index == self._ranked.best and bool(held)
-                mask = self._objects.edited(mask, point, add, held, self._ranked.masks[0 if whole else -1 :])
+                answers = self._ranked.masks[0 if whole else -1 :]
+                mask = self._objects.edited(mask, point, add, held, answers, size_known)
             else:
                 right = [p for p, inside in self._edits if bool(mask[p]) == inside]
                 mask = self._objects.edited(mask, point, add, right)

@@ -23,6 +23,8 @@ _KEEPING = 1.0  # times log(Dice with the mask) and the number of protected poin
 _WHOLE = 1.0
 _LARGEST = 2.0  # times log(size of the change at the point / that of the largest change)
 _WHOLE_KEEPING = 0.2  # times the same
+# The expected Dice that it must have where the size is known: there a guess destroys what was nearly right.
+_LEAST_WHOLE = 0.6
 _DISKS = (0.5, 1.0, 1.5, 2.2)  # radii around the point, in shares of its distance from the mask's border
 _DISK = -2.0  # of a disk: it fits any point, and hands do not meet the middle of what they mean
 _ROOM = 0.1  # of the sides of the largest answer, by which a part that is added may reach beyond it
@@ -36,6 +38,7 @@ def corrected(
     regions: np.ndarray,
     protected: Sequence[Point] = (),
     answers: Sequence[np.ndarray] = (),
+    size_known: bool = False,
 ) -> np.ndarray:
     """``mask`` (bool ``[h, w]``) with ``point`` inside (``add``) or outside.
 
@@ -45,6 +48,7 @@ def corrected(
     :param regions: bool ``[n, h, w]``, candidates at the point.
     :param protected: points that must stay as they are in ``mask``.
     :param answers: bool ``[h, w]`` each, other answers to what was asked first, small to large; the last one bounds what is added.
+    :param size_known: whether what was asked first says how large the object is, as a box does.
     """
     side = ~mask if add else mask
     frame = np.ogrid[: mask.shape[0], : mask.shape[1]]
@@ -77,7 +81,10 @@ def corrected(
         max(1, len(protected)) * np.where(whole, _WHOLE_KEEPING, _KEEPING) * np.log((2 * shared + 1) / (sizes + 1))
     )
     shares = np.exp(scores - scores.max())
-    return masks[int((dice_matrix(masks) @ shares).argmax())]
+    expected = dice_matrix(masks) @ shares / shares.sum()
+    if size_known and not whole.all():
+        expected[whole & (expected < _LEAST_WHOLE)] = 0.0
+    return masks[int(expected.argmax())]
 
 
 def _note(found: dict, hypothesis: np.ndarray, change: np.ndarray, score: float, whole: bool) -> None:

@@ -146,11 +146,13 @@ class SliceObjects:
         add: bool,
         protected: Sequence[tuple[int, int]] = (),
         answers: Sequence[np.ndarray] = (),
+        size_known: bool = False,
     ) -> np.ndarray:
         """``mask`` with what ``point`` most likely stands for added or removed, see :func:`correction.corrected`."""
         if bool(mask[point]) == add:
             return mask.copy()
-        return corrected(mask, point, add, run_to_end(self._candidate_steps(point)).masks, protected, answers)
+        regions = run_to_end(self._candidate_steps(point)).masks
+        return corrected(mask, point, add, regions, protected, answers, size_known)
 
     def measured(self, point: tuple[int, int]) -> Measured:
         """The candidates at ``point`` and their features; the last few points are remembered."""
