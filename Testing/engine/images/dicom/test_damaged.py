@@ -110,3 +110,12 @@ def test_listing_a_folder_takes_no_memory_for_pixels_and_other_long_values(tmp_p
         assert series.count == 1 and tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:
         tracemalloc.stop()
+
+
+def test_what_is_nested_too_deeply_is_called_so_wherever_pydicom_notices():
+    """Which of its calls meets the limit depends on how deep the caller is; at an item it raises an OSError in its place."""
+    with pytest.raises(reading.DamagedDicom, match="nested too deeply"), reading._reading():
+        try:
+            raise RecursionError
+        except RecursionError:
+            raise OSError("No tag to read") from None

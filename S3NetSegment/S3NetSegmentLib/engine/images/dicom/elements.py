@@ -316,6 +316,8 @@ def _reading() -> Iterator[None]:
         if error.errno:
             raise
         own = error.__context__  # pydicom puts this in place of what it meets at an item
+        if isinstance(own, RecursionError):
+            raise DamagedDicom(_TOO_DEEP) from None
         raise (own if isinstance(own, DamagedDicom) else DamagedDicom(_CUT_OFF)) from None
     except Exception as error:  # pydicom raises what it likes
         raise DamagedDicom("its header contradicts itself") from error
