@@ -66,7 +66,7 @@ def problems(record: dict, panel) -> Iterator[str]:
                 gone, new = ([w for w in a if w not in b] for a, b in ((before, after), (after, before)))
                 yield (
                     f"{name}: in {container} {gone or 'nothing'} went, {new or 'nothing'} came"
-                    + " or the order changed" * (not gone + new)
+                    + " or the order changed" * (not (gone or new))
                 )
         yield from (
             f"{name}: the panel says no longer {text!r}" for text in picture["texts"] if not _is_known(text, known)

@@ -23,6 +23,14 @@ def random_point(mask: np.ndarray, rng: np.random.Generator) -> Point:
     return int(rows[at]), int(columns[at])
 
 
+def drawn_stroke(mask: np.ndarray, rng: np.random.Generator) -> list[Point]:
+    """The points of ``mask`` on the straight line between the farthest of four pairs of its random points."""
+    pairs = [np.array([random_point(mask, rng), random_point(mask, rng)]) for _ in range(4)]
+    start, end = max(pairs, key=lambda pair: np.hypot(*(pair[1] - pair[0])))
+    line = np.linspace(start, end, int(np.abs(end - start).max()) + 1).round().astype(int)
+    return [(row, column) for row, column in line.tolist() if mask[row, column]]
+
+
 def corrective_point(
     answer: np.ndarray, truth: np.ndarray, rng: np.random.Generator | None = None
 ) -> tuple[Point, bool] | None:

@@ -11,8 +11,7 @@ from ..engine import Volume
 from ..engine.common.arrays import three
 from ..engine.segment.planes import grid_of
 from ..engine.segment.prompts import PromptedPlane, Prompts
-from .prompts import BOX, box_of, is_along, kind_of, points_from_markups, stroke_directions, stroke_voxels
-from .volumes import array_from_matrix, world_from_parent
+from .prompts import BOX, box_of, is_along, kind_of, points_from_markups, stroke_directions, stroke_voxels, world_of
 
 Place = Sequence[float]  # world RAS, mm
 
@@ -58,7 +57,7 @@ class ObliquePlanes:
     def _takes_box(self, node) -> bool:
         if not drawn_obliquely(node, self.volume):
             return False
-        world = world_from_parent(node) @ array_from_matrix(node.GetObjectToNodeMatrix())
+        world = world_of(node)
         plane = self._plane(world[:3, :3], world[:3, 3], new=True)
         assert plane is not None
         plane.held["boxes"].append(box_of(node, plane.grid))

@@ -188,7 +188,7 @@ def is_along(node, grid: Volume) -> bool:
 def turned_by(node, grid: Volume) -> float:
     """Degrees by which an ROI is turned against the axes of ``grid``: the largest angle between one of these and the side that
     is nearest to it."""
-    world = _world_of(node)[:3, :3]
+    world = world_of(node)[:3, :3]
     world = world / np.linalg.norm(world, axis=0)
     columns = grid.ijk_to_ras[:3, :3] / np.linalg.norm(grid.ijk_to_ras[:3, :3], axis=0)
     return float(np.degrees(np.arccos(np.clip(np.abs(columns.T @ world).max(axis=1), 0, 1))).max())
@@ -273,11 +273,10 @@ def _content(node) -> tuple:
     if kind_of(node) != BOX:
         return _positions(node), node.GetAttribute(_DIRECTIONS)
     try:
-        world = world_from_parent(node)
+        world = world_of(node)
     except InputError:
-        world = np.eye(4)
-    matrix = np.round(world @ array_from_matrix(node.GetObjectToNodeMatrix()), 6)
-    return tuple(matrix.ravel().tolist()), tuple(round(v, 6) for v in node.GetSize())
+        world = array_from_matrix(node.GetObjectToNodeMatrix())
+    return tuple(np.round(world, 6).ravel().tolist()), tuple(round(v, 6) for v in node.GetSize())
 
 
 def _positions(node) -> tuple:
@@ -322,7 +321,7 @@ def extent_from_roi(roi_node: slicer.vtkMRMLMarkupsROINode, volume: Volume) -> E
     if roi_node is None:
         raise InputError("no ROI is selected; draw or select a box")
     require_class(roi_node, "vtkMRMLMarkupsROINode", "ROI")
-    world = _world_of(roi_node)
+    world = world_of(roi_node)
     size = np.array(roi_node.GetSize())
     if roi_node.GetNumberOfControlPoints() == 0 or not (size > 0).all():
         raise InputError(f"ROI {roi_node.GetName()!r} has no size yet; draw the box in the views")
@@ -336,6 +335,6 @@ def extent_from_roi(roi_node: slicer.vtkMRMLMarkupsROINode, volume: Volume) -> E
     return Extent(three(start.tolist()), three(stop.tolist()))
 
 
-def _world_of(roi_node) -> np.ndarray:
+def world_of(roi_node) -> np.ndarray:
     """4x4, from the axes of an ROI to the world. InputError under a non-linear transform."""
     return world_from_parent(roi_node) @ array_from_matrix(roi_node.GetObjectToNodeMatrix())

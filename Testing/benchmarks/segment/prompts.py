@@ -6,9 +6,10 @@
     python3 Testing/benchmarks/segment/prompts.py --effort             one to five prompts, each where the answer is most wrong
 
 Clicks: the object's innermost point, and a random one. Boxes: the object's bounding box, each side moved by a normal error of 7 % of
-its length. Further points: the middle of the largest error, and ("a free hand") a random point of its inner part. Dice with the true
-outline, mean over the objects of a set; in brackets the share of objects under 0.5; with several seeds the deviation of the mean over
-them (the innermost point, simple methods after a click and the best candidate: one).
+its length. Strokes (with --effort): straight, between the farthest of four pairs of random points. Further points: the middle of the
+largest error, and ("a free hand") a random point of its inner part. Dice with the true outline, mean over the objects of a set; in
+brackets the share of objects under 0.5; with several seeds the deviation of the mean over them (the innermost point, simple methods
+after a click and the best candidate: one).
 "best clipped candidate" looks at the true outline, "expected" does not: it is what Few-shot from boxes and clicks says of its slices.
 Needs the labelled data of ``data_sets.py``. Times are of one thread.
 """
@@ -40,7 +41,7 @@ import SimpleITK as sitk  # noqa: E402
 from data_sets import GREY_SETS, SETS, SPLITS, Case, cases  # noqa: E402
 from effort import colour_model, confidence_connected, effort, effort_table  # noqa: E402
 from simulated_boxes import BOX_ERROR  # noqa: E402
-from simulated_clicks import innermost_point, random_point  # noqa: E402
+from simulated_clicks import drawn_stroke, innermost_point, random_point  # noqa: E402
 
 from S3NetSegmentLib.engine.common.arrays import dice  # noqa: E402
 from S3NetSegmentLib.engine.common.progress import run_to_end  # noqa: E402
@@ -91,6 +92,8 @@ def main() -> None:
 def score_effort(values, case: Case, regions, features: np.ndarray, truth: np.ndarray, rng) -> None:
     click, box = random_point(truth, rng), drawn_box(truth, rng, case.slice_index)
     hand = int(rng.integers(1 << 32))
+    line = drawn_stroke(truth, rng)
+    stroke = [(x, y, case.slice_index) for y, x in line]
 
     def segment(inside, outside, **first) -> np.ndarray:
         voxels = ([(x, y, case.slice_index) for y, x in points] for points in (inside, outside))
@@ -101,6 +104,11 @@ def score_effort(values, case: Case, regions, features: np.ndarray, truth: np.nd
         "click: ConfidenceConnected": (partial(confidence_connected, features), click),
         "box: Segment": (partial(segment, boxes=[box]), None),
         "box: split by colours (GrabCut-like)": (partial(colour_model, features, edges_of(box)), None),
+        "stroke: Segment": (partial(segment, strokes=[stroke]), None),
+        "stroke: ConfidenceConnected": (
+            lambda inside, out: confidence_connected(features, [*line, *inside], out),
+            None,
+        ),
     }
     for name, (answer, first) in answers.items():
         values[name][case.set_name].append(effort(answer, truth, first))

@@ -9,6 +9,7 @@ from S3NetSegmentLib.engine import Extent, InputError, SegmentSettings, Volume, 
 from S3NetSegmentLib.engine.segment.explanation import explain
 from S3NetSegmentLib.engine.segment.find_regions import find_regions
 from S3NetSegmentLib.engine.segment.objects.box_candidates import without_islands
+from S3NetSegmentLib.engine.segment.objects.slice_objects import SliceObjects
 from S3NetSegmentLib.engine.segment.prompts import Box
 
 QUICK = SegmentSettings(sources="classical")
@@ -116,6 +117,31 @@ def test_a_stroke_outside_takes_its_voxels_and_their_region_away(regions, disks)
     mask = regions.object_at(boxes=[Box((21, 22, 0), (88, 58, 0))], outside_strokes=[away]).mask
     assert not any(mask[k, j, i] for i, j, k in away)
     assert dice(mask, bright) > 0.85
+
+
+@pytest.mark.parametrize(
+    ("first", "known"),
+    [
+        ({"inside": [(70, 40, 0)]}, False),
+        ({"boxes": [DISK_BOX]}, True),
+        ({"boxes": [DISK_BOX], "inside": [(70, 40, 0)]}, True),  # a point right in the middle of the box
+        ({"strokes": [tuple((i, 40, 0) for i in range(60, 80))]}, True),
+        ({"strokes": [tuple((i, 40, 0) for i in range(60, 81))]}, True),
+    ],
+    ids=["click", "box", "box and its middle", "even stroke", "odd stroke"],
+)
+def test_a_box_or_a_stroke_says_how_large_the_object_is_and_a_click_does_not(regions, monkeypatch, first, known):
+    """Before, a stroke did so or not by how many points it had."""
+    asked, edited = [], SliceObjects.edited
+
+    def recorded(self, mask, point, add, held, answers, size_known):
+        asked.append((len(held), len(answers) > 1, size_known))
+        return edited(self, mask, point, add, held, answers, size_known)
+
+    monkeypatch.setattr(SliceObjects, "edited", recorded)
+    away = (110, 10, 0)
+    assert regions.object_at(**{**first, "inside": [*first.get("inside", []), away]}).mask[0, 10, 110]
+    assert asked[0] == ((0, False, True) if known else (1, True, False))
 
 
 def test_a_stroke_of_one_voxel_answers_as_the_point(regions):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import secrets
 import shutil
 from collections.abc import Iterable
@@ -15,12 +14,12 @@ from ... import __version__
 from ..common.errors import InputError
 from ..common.json_file import read_json
 from ..images.file_facts import digest_of, file_facts
-from ..images.files import flush_to_disk, replacing
+from ..images.files import flush_to_disk, is_left_over, replacing
 from .case import Case
 from .output_names import RECORDS, place_in
 
 STAGING = ".s3net-"  # begin of the names of folders in which results are made
-_TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.(json|csv|html)")  # names that replacing() gives to records and reports
+_KINDS = (".json", ".csv", ".html")  # of records and reports
 _FACTS = {
     "name": str, "status": str, "settings_hash": str, "inputs": dict, "outputs": dict, "segments": list, "notes": list,
     "seconds": dict, "error": str, "method": str, "thumbnail": str, "confidence": float | int | None,
@@ -84,7 +83,7 @@ def remove_leftovers(folder: str | os.PathLike, cases: Iterable[Case]) -> int:
                 removed += 1
     for parent in {place_in(folder, RECORDS).parent, *(record_path(folder, case.name).parent for case in cases)}:
         for entry in _entries(parent):
-            if _TEMPORARY.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+            if is_left_over(entry.name, _KINDS) and entry.is_file(follow_symlinks=False):
                 os.unlink(entry.path)
                 removed += 1
     return removed

@@ -23,7 +23,6 @@ import hashlib
 import json
 import os
 import platform
-import re
 import time
 import unicodedata
 from collections.abc import Iterator
@@ -36,16 +35,16 @@ from ..common.errors import InputError, ResourceError
 from ..common.json_file import json_object
 from ..images import Segmentation, Volume
 from ..images.file_facts import file_facts, looked_at, sampled
-from ..images.files import flush_to_disk, replacing
+from ..images.files import flush_to_disk, is_left_over, replacing
 from ..images.writing import write_segmentation
 from .finding import WORK, FoundCases, checked_folder, find_cases
 
 ACCEPTED, PROPOSED, CORRECTED, HISTORY, FAILED = "accepted", "proposed", "corrected", "history", "failed"
 _TAKEN, _LOCKS, _MODEL_LOCK = "taken", "locks", ".model"
 _TAKEN_HOURS = 12  # after which a case that somebody took is free again
-_TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.(json|png|seg\.nrrd)")  # names that replacing() gives
 _A_LOOK = 0.3  # seconds to wait for a lock that somebody may only look at
 _PATIENCE = 10.0  # seconds to wait for somebody who writes what all cases share
+_KINDS = (".json", ".png", ".seg.nrrd")  # of what is written here
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +143,7 @@ class CohortStore:
         ]
         for path in (path for folder in folders for path in folder.glob(".*")):
             with contextlib.suppress(OSError):  # somebody else was faster
-                if _TEMPORARY.fullmatch(path.name) and time.time() - path.stat().st_mtime > 3600 * _TAKEN_HOURS:
+                if is_left_over(path.name, _KINDS) and time.time() - path.stat().st_mtime > 3600 * _TAKEN_HOURS:
                     path.unlink()
 
     def digest(self, kind: str, case: str) -> str:

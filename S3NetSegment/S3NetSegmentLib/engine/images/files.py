@@ -22,7 +22,7 @@ _DOUBLE_SUFFIXES = (".seg.nrrd", ".nii.gz", ".img.gz", ".hdr.gz")
 _SNIFFED = 4096
 _BUSY = (errno.EACCES, errno.EPERM, errno.EBUSY, errno.ETXTBSY)
 _PAUSES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4)  # seconds
-TEMPORARY = re.compile(r"\.[0-9a-f]{12}(\.[a-z]+)*")  # names of what :func:`replacing` leaves behind when it is killed
+_TEMPORARY = re.compile(r"\.[0-9a-f]{12}(\.[a-z]+)*")
 
 
 def suffix_of(path: str | os.PathLike) -> str:
@@ -144,6 +144,11 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         raise _write_error(path, error) from error
     finally:
         temporary.unlink(missing_ok=True) if target.parent.is_dir() else None
+
+
+def is_left_over(name: str, kinds: Sequence[str] = ("",)) -> bool:
+    """Whether ``name`` is one that :func:`replacing` leaves behind for a file of one of ``kinds`` when it is killed."""
+    return bool(_TEMPORARY.fullmatch(name)) and name.endswith(tuple(kinds))
 
 
 def replace_text(path: str | os.PathLike, text: str, errors: str = "strict") -> None:

@@ -146,10 +146,10 @@ class ObjectChoice:
     def working_mask(self) -> np.ndarray:
         """The chosen object on the working grid, bool."""
         mask = np.asarray(self._ranked.masks[self.index], dtype=bool)
+        size_known = self._ranked.told is not None  # a click leaves it open, a box or a stroke hardly
         # A point in a slice that is right from the start may have been set last, after others had made it wrong: it is held only
         # once it was corrected, so that the answer stays near to what the user saw before.
-        held = [p for p, _ in self._edits if p == self._ranked.point]
-        size_known = not held  # a click leaves it open, a box or a stroke hardly
+        held = [] if size_known else [self._ranked.point]
         done: set = set()
         while wrong := [edit for edit in self._edits if bool(mask[edit[0]]) != edit[1] and edit[0] not in done]:
             point, add = wrong[0]

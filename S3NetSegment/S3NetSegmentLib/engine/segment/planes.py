@@ -14,9 +14,8 @@ from ..images import AXES, Extent, Volume
 from ..images.planes import plane_grid, sampled_plane
 from .prompts import ROOM, Box, PromptedPlane, Prompts, SliceKey, allowed_voxels
 
-_CROSSING = np.cos(
-    np.radians(45)
-)  # of the angle between two planes, above which neither says where the object ends in the other
+# Cosine of the angle between two planes, above which neither says where the object ends in the other.
+_CROSSING = np.cos(np.radians(45))
 
 
 def cut_of(plane: PromptedPlane, volume: Volume) -> Volume:

@@ -17,9 +17,8 @@ from ...engine.segment.prompts import Prompts
 from .request import SegmentRequest
 
 _FAR_APART = 2.0  # times the size: answers that differ by more are different objects
-_FAR_TURNED = (
-    30.0  # degrees, from which on an answer was measured to be clearly worse, see benchmarks/segment/volume_prompts.py
-)
+# Degrees from which on an answer was measured to be clearly worse, see benchmarks/segment/volume_prompts.py.
+_FAR_TURNED = 30.0
 _MARGIN = 0.6  # of the object's size, around it in a thumbnail
 
 

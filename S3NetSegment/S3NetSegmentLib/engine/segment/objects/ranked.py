@@ -33,7 +33,7 @@ class RankedCandidates:
     :param numbers: for each mask its number among all candidates at the point (rows of what was measured of them).
     :param worth: for each mask what the choice goes by: the score, or the expected Dice where that decides.
     :param point: the sample of the working grid that was asked at, of a box its middle.
-    :param told: what speaks for each candidate in a box; of a point it is measured anew when asked for.
+    :param told: what speaks for each candidate in a box or along a stroke; of a point it is measured anew when asked for.
     """
 
     masks: Sequence[np.ndarray]

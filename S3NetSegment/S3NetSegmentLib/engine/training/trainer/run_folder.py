@@ -23,7 +23,7 @@ import numpy as np
 from ....file_lock import FileLock
 from ...common.errors import InputError
 from ...common.json_file import json_object
-from ...images.files import TEMPORARY, flush_to_disk, replace_text, replacing
+from ...images.files import flush_to_disk, is_left_over, replace_text, replacing
 from ...images.writing import write_png
 
 STATE, STATUS, STOP, LOG, MODEL, CURVES, PICTURES, BOARD = (
@@ -169,7 +169,7 @@ class RunFolder:
             raise InputError(f"run {str(self.path)!r} is running now{self._who()}; stop that one first")
         for folder in (self.path, self.path / PICTURES):  # what a process that was killed had half written
             for left in folder.iterdir() if folder.is_dir() else ():
-                if TEMPORARY.fullmatch(left.name):
+                if is_left_over(left.name):
                     left.unlink(missing_ok=True)
 
     def beat(self) -> None:
