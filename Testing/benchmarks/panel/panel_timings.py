@@ -9,7 +9,8 @@
 Each is measured in a process of its own, so that what is loaded late is counted. "Longest pause" is the longest time that the
 window does not answer while it works, on this machine; in brackets the same in time of the processor, of the window's thread and
 of all threads of the program, for which the window may have to wait. Other programs change these less: a machine that has nothing
-else to do takes no more than the latter. The panel is the real one over the test stand-in for Slicer's Qt; MRML is Slicer's own. Exit code 1: above a limit.
+else to do takes no more than the latter. With --on-a-busy-machine the limits hold for the time of the window's thread, and are three
+times as wide, since caches are shared, too. The panel is the real one over the test stand-in for Slicer's Qt; MRML is Slicer's own. Exit code 1: above a limit.
 """
 
 from __future__ import annotations
@@ -35,12 +36,16 @@ if __name__ == "__main__":
 
 LIMITS = {"load": 50, "create": 200, "write": 20}  # ms; of everything else the longest pause
 LONGEST_PAUSE = 100
+_BUSY_MARGIN = 3
 REPEATS = 5
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", nargs="*", metavar="WHAT", help=f"of {', '.join(CASES)}; none: all")
+    parser.add_argument(
+        "--on-a-busy-machine", action="store_true", help="wider limits, for the window thread's processor time"
+    )
     parser.add_argument("--one", choices=CASES, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -58,7 +63,7 @@ def main() -> int:
             raise SystemExit(f"{what} ended with {done.returncode}:\n{done.stderr[-2000:]}")
         (wall, own, all_threads), about = json.loads(done.stdout.splitlines()[-1])
         limit = LIMITS.get(what, LONGEST_PAUSE)
-        failed |= wall > limit
+        failed |= own > _BUSY_MARGIN * limit if options.on_a_busy_machine else wall > limit
         print(f"| {what} | {wall:.0f} | ({own:.0f}) | ({all_threads:.0f}) | {limit} | {about} |", flush=True)
     return int(failed)
 
