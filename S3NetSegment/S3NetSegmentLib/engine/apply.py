@@ -10,13 +10,12 @@ from functools import partial
 import numpy as np
 import torch
 
-from .common.device import BatchFallback, choose_device, is_out_of_memory, one_threaded
-from .common.progress import Step, Steps, T, run_to_end
+from .common.device import BatchFallback, choose_device, one_threaded
+from .common.progress import Step, Steps, in_thread, run_to_end
 from .common.provenance import MODEL, OutcomeFacts, TaskFacts, provenance
 from .images import Segment, Segmentation, Volume
 from .images.image_warnings import label_map_notes
 from .images.segmentation import distinct_values, label_type
-from .nets.unet import ByLayers, TwoStreamUNet, finished
 from .nets.weights.store import file_digest
 from .training.model.ensemble import Ensemble
 from .training.model.model_file import Model
@@ -77,8 +76,8 @@ class ModelSegmenter:
         """Labels of an image. Memory beyond the labels (and the confidence) is bounded, whatever the size of the volume.
 
         :param images: the image; where the models were trained on several channels, one volume for each.
-        :param short_steps: few slices at a time, and on a CPU one layer of the network at a time, for a window that must stay
-            alive. The labels are the same; it takes a little longer.
+        :param short_steps: few slices at a time, in a thread of their own, for a window that must stay alive. The labels are the
+            same; it takes a little longer.
         :raises InputError: an image without contrast, other channels than those of the training, or not on one grid.
         :raises ResourceError: the memory does not suffice for a single slice.
         """
@@ -109,11 +108,9 @@ class ModelSegmenter:
         while first < count:
             step = Step(first / count, f"Applying the model: slice {first + 1} of {count}")
             yield step
-            found = None
-            if short_steps and fallback.device.type == "cpu":
-                found = yield from _steps_while(step, self._found(each, stacks, first, first + 1, fallback.device))
-            if found is None:
-                found = fallback.run(partial(self._batch, each, stacks, first))
+            work = partial(fallback.run, partial(self._found, each, stacks, first))
+            # A patch of a volume takes seconds: who cancels does not wait for its end.
+            found = (yield from in_thread(work, step, abandoned=True)) if short_steps else work()
             for view, part in zip(views, found, strict=False):
                 view[first : first + len(part)] = part
             first += len(found[0])
@@ -125,41 +122,29 @@ class ModelSegmenter:
             notes.append(f"the model found nothing in image {volume.name!r}: all segments are empty")
         return ModelAnswer(labels, sureness, tuple(notes), fallback.device.type)
 
-    def _batch(
-        self,
-        each: Mapping[SliceLayout, VolumeSlices],
-        stacks: Mapping[SliceLayout, Stack],
-        first: int,
-        device: torch.device,
-        size: int,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        return finished(self._found(each, stacks, first, first + size, device))
-
     @torch.inference_mode()
     def _found(
         self,
         each: Mapping[SliceLayout, VolumeSlices],
         stacks: Mapping[SliceLayout, Stack],
         first: int,
-        last: int,
         device: torch.device,
-    ) -> ByLayers[tuple[np.ndarray, np.ndarray]]:
-        """Labels and their probabilities of some slices at the volume's own pixels, ``[n, rows, columns]`` each."""
+        count: int,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Labels and their probabilities of ``count`` slices, fewer at the end, at the volume's own pixels, ``[n, rows, columns]``
+        each."""
         probabilities = []
         for layout, slices in each.items():
-            last = min(last, slices.native_count)
+            last = min(first + count, slices.native_count)
             if layout in stacks:
-                probabilities.append((yield from stacks[layout].at(first, last, device, partial(self._mean, layout))))
-                continue
-            planes = torch.from_numpy(slices.resampled(first, last)).to(device)
-            yield
-            probabilities.append((yield from self._mean(layout, planes)))
+                probabilities.append(stacks[layout].at(first, last, device, partial(self._mean, layout)))
+            else:
+                planes = torch.from_numpy(slices.resampled(first, last)).to(device)
+                probabilities.append(self._mean(layout, planes))
         several = list(each.values())
-        count, native = len(probabilities[0]), several[0].native
-        at_once = max(1, _RESTORED // (count * native[0] * native[1]))
+        at_once = max(1, _RESTORED // (len(probabilities[0]) * math.prod(several[0].native)))
         sure = labels = torch.empty(0)
         for number, parts in enumerate(zip(*(p.split(at_once, 1) for p in probabilities), strict=True)):
-            yield
             restored = several[0].restored(parts[0])
             for slices, part in zip(several[1:], parts[1:], strict=True):
                 restored += slices.restored(part)
@@ -170,10 +155,9 @@ class ModelSegmenter:
                 continue
             better = best > sure
             sure, labels = torch.where(better, best, sure), torch.where(better, which, labels)
-        yield
         return labels.to("cpu", torch.uint8).numpy(), sure.cpu().numpy()
 
-    def _mean(self, layout: SliceLayout, planes: torch.Tensor) -> ByLayers[torch.Tensor]:
+    def _mean(self, layout: SliceLayout, planes: torch.Tensor) -> torch.Tensor:
         """The part of all models with this ``layout`` in the mean probabilities of slices or patches, ``[n, classes, *planes' size]``."""
         total: torch.Tensor | None = None
         for model, network in zip(self.models.members, self._networks, strict=True):
@@ -182,7 +166,7 @@ class ModelSegmenter:
             windows = Windows(planes.shape[-2:], layout.side, middle_only=model.knows_middle_only)
             network = network.to(planes.device)
             for axes in self._mirrored:
-                part = yield from windows.mean(planes.flip(axes) if axes else planes, _looking(network))
+                part = windows.mean(planes.flip(axes) if axes else planes, partial(_probabilities, network))
                 part = part.flip(axes) if axes else part
                 total = part if total is None else total.add_(part)
         looks = len(self._networks) * len(self._mirrored)
@@ -222,32 +206,8 @@ class ModelSegmenter:
         return notes
 
 
-def _looking(network: torch.nn.Module):
-    def look(images: torch.Tensor) -> ByLayers[torch.Tensor]:
-        logits = yield from _by_layers(network, images)
-        return logits.float().softmax(1)
-
-    return look
-
-
-def _by_layers(network: torch.nn.Module, images: torch.Tensor) -> ByLayers[torch.Tensor]:
-    if isinstance(network, TwoStreamUNet):
-        return (yield from network.by_layers(images))
-    return network(images)
-
-
-def _steps_while(step: Step, layers: ByLayers[T]) -> Steps[T | None]:
-    """``step`` again after each of ``layers``, and their result; None if the memory was not enough for them."""
-    try:
-        while True:
-            next(layers)
-            yield step
-    except StopIteration as end:
-        return end.value
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        return None
+def _probabilities(network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
+    return network(images).float().softmax(1)
 
 
 def as_segmentation(

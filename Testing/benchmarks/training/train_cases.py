@@ -17,7 +17,6 @@ from paths import SHARED_DATA  # noqa: E402
 
 from S3NetSegmentLib.engine.common.progress import run_to_end  # noqa: E402
 from S3NetSegmentLib.engine.images.reading import read_image  # noqa: E402
-from S3NetSegmentLib.engine.nets.unet import finished  # noqa: E402
 from S3NetSegmentLib.engine.training.cohort.folder import Case, Cohort, read_cohort  # noqa: E402
 from S3NetSegmentLib.engine.training.model.sliding_window import Stack, Windows  # noqa: E402
 from S3NetSegmentLib.engine.training.preparation import choose_layout  # noqa: E402
@@ -100,20 +99,17 @@ def volume_dice(network: torch.nn.Module, case: Case, layout: SliceLayout, cohor
     stack = Stack(slices) if layout.is_3d else None
 
     def answer(images):
-        return middle.mean(images, lambda part: _answer(network, part))
+        return middle.mean(images, lambda part: network(part).softmax(1))
 
     for first in range(slices.native_count):
         here = first, first + 1
-        steps = answer(torch.from_numpy(slices.resampled(*here))) if stack is None else stack.at(*here, _CPU, answer)
-        planes[first] = slices.restored(finished(steps)).argmax(1)[0].numpy()
+        found_here = (
+            answer(torch.from_numpy(slices.resampled(*here))) if stack is None else stack.at(*here, _CPU, answer)
+        )
+        planes[first] = slices.restored(found_here).argmax(1)[0].numpy()
     values = []
     for label in range(1, len(cohort.classes) + 1):
         ours, theirs = found == label, truth == label
         size = int(ours.sum() + theirs.sum())
         values.append(2 * int((ours & theirs).sum()) / size if size else float("nan"))
     return values
-
-
-def _answer(network: torch.nn.Module, images: torch.Tensor):
-    yield
-    return network(images).softmax(1)

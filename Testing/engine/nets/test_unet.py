@@ -118,21 +118,12 @@ def test_a_moving_average_follows_weights_and_copies_statistics():
 
 
 @pytest.mark.parametrize("streams", ["decoders", "models"])
-def test_layer_by_layer_it_gives_the_mean_of_its_streams(streams):
+def test_its_answer_is_the_mean_of_its_streams(streams):
     network = seeded(lambda: TwoStreamUNet(3, 1, (4, 8, 12), streams=streams), 0).eval()
     image = torch.rand(2, 1, 21, 30, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        layers, count = network.by_layers(image), 0
-        while True:
-            try:
-                next(layers)
-                count += 1
-            except StopIteration as end:
-                result = end.value
-                break
         mean = sum(stream.softmax(1) for stream in network.streams(image)) / 2
-    assert torch.allclose(result.exp(), mean, atol=1e-6) and count > 40
-    assert torch.equal(result, network(image))
+        assert torch.allclose(network(image).exp(), mean, atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [(16, 32, 32), (11, 33, 45), (1, 17, 31)])

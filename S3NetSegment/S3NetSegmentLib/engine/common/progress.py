@@ -8,6 +8,7 @@ run it to the end silently. Nothing of a dropped generator reaches the scene or 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -23,6 +24,7 @@ class Step:
 
 
 Steps = Generator[Step, None, T]
+_WAIT = 0.03  # seconds between two steps of what a thread computes
 
 
 def run_to_end(steps: Steps[T], on_step: Callable[[Step], None] | None = None) -> T:
@@ -34,6 +36,22 @@ def run_to_end(steps: Steps[T], on_step: Callable[[Step], None] | None = None) -
             return stop.value
         if on_step is not None:
             on_step(step)
+
+
+def in_thread(work: Callable[[], T], step: Step, *, abandoned: bool = False) -> Steps[T]:
+    """``work()`` in a thread of its own, beside which a window stays alive as far as it holds no lock of Python; ``step`` is told
+    again and again meanwhile.
+
+    :param abandoned: whether work whose steps are dropped ends by itself, unseen, in place of being waited for.
+    """
+    pool = ThreadPoolExecutor(1)
+    try:
+        running = pool.submit(work)
+        while not wait([running], _WAIT).done:
+            yield step
+        return running.result()
+    finally:
+        pool.shutdown(wait=not abandoned)
 
 
 def as_part_of(steps: Steps[T], start: float, stop: float, title: str = "") -> Steps[T]:

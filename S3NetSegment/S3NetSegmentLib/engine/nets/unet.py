@@ -7,7 +7,7 @@ Source: Ronneberger et al., "U-Net", arXiv 1505.04597; sizes, dropout and LeakyR
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from typing import TypeVar
@@ -33,10 +33,7 @@ CHANNELS = {"unet": (16, 32, 64, 128, 256), "tiny": (8, 16, 32, 64)}
 _DROPOUT = (0.05, 0.1, 0.2, 0.3, 0.5)  # from the finest level to the coarsest
 _LEAST_DROPOUT_OF_SMALL = 0.2  # below it, dropout of a small network costs a seventh of a step on a CPU and does little
 
-T = TypeVar("T")
 N = TypeVar("N", bound=nn.Module)
-# A forward pass that stops after each layer and returns its result in the end: for a window that must stay alive meanwhile.
-ByLayers = Generator[None, None, T]
 
 
 class UNetEncoder(Encoder):
@@ -81,13 +78,9 @@ class UNetEncoder(Encoder):
 
     def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
         """``image`` ``[N, in_channels, H, W]`` of any size to maps ``[N, channels[n], ceil(H / 2^n), ceil(W / 2^n)]``."""
-        return finished(self.by_layers(image))
-
-    def by_layers(self, image: torch.Tensor) -> ByLayers[list[torch.Tensor]]:
-        """:meth:`forward`, layer by layer."""
-        maps = [(yield from _by_layers(self.levels[0], image))]
+        maps = [self.levels[0](image)]
         for level, across in zip(islice(self.levels, 1, None), _steps(self.across, self.channels), strict=True):
-            maps.append((yield from _by_layers(level, shrunk(maps[-1], across))))
+            maps.append(level(shrunk(maps[-1], across)))
         return maps
 
 
@@ -127,29 +120,19 @@ class UNetDecoder(nn.Module):
 
     def forward(self, maps: Sequence[torch.Tensor]) -> torch.Tensor:
         """``maps`` of an encoder, finest first, to logits ``[N, classes, H, W]``."""
-        return finished(self.by_layers(maps))
-
-    def by_layers(self, maps: Sequence[torch.Tensor]) -> ByLayers[torch.Tensor]:
-        """:meth:`forward`, layer by layer."""
-        decoded = yield from self._features(maps, 0)
-        return self.head(decoded[0])
+        return self.head(self.features(maps)[0])
 
     def features(self, maps: Sequence[torch.Tensor], finest: int = 0) -> list[torch.Tensor]:
         """What is decoded at each level from ``finest`` on, finest first, in the sizes of ``maps``; the coarsest map is the
         encoder's."""
-        return finished(self._features(maps, finest))
-
-    def _features(self, maps: Sequence[torch.Tensor], finest: int) -> ByLayers[list[torch.Tensor]]:
         decoded = [maps[-1]]
         steps = list(zip(maps[-2::-1], self.enlarge, self.levels, self._across, strict=True))
         for skip, enlarge, level, across in steps[: len(steps) - finest]:
             x = enlarge(decoded[0])
-            yield
             if self.upsampling == "bilinear":
                 x = linearly_enlarged(x, across)
             x = torch.cat((skip, x[(..., *map(slice, skip.shape[2:]))]), 1)  # an odd side was rounded up
-            yield
-            decoded.insert(0, (yield from _by_layers(level, x)))
+            decoded.insert(0, level(x))
         return decoded
 
 
@@ -229,17 +212,7 @@ class TwoStreamUNet(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits ``[N, classes, H, W]`` of ``images`` ``[N, in_channels, H, W]``: the logarithm of the two streams' mean
         probability."""
-        return finished(self.by_layers(images))
-
-    def by_layers(self, images: torch.Tensor) -> ByLayers[torch.Tensor]:
-        """:meth:`forward`, layer by layer."""
-        first = yield from self.encoder.by_layers(images)
-        second = first if self.second_encoder is None else (yield from self.second_encoder.by_layers(images))
-        streams = []
-        for decoder, maps in zip(self.decoders, (first, second), strict=True):
-            streams.append((yield from decoder.by_layers(maps)).float().log_softmax(1))
-            yield
-        return torch.logaddexp(*streams) - math.log(2)
+        return torch.logaddexp(*(stream.float().log_softmax(1) for stream in self.streams(images))) - math.log(2)
 
     def streams(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The logits ``[N, classes, H, W]`` of each decoder."""
@@ -274,26 +247,10 @@ class TwoStreamUNet(nn.Module):
         self.decoders.load_state_dict(weights, strict=False)
 
 
-def finished(layers: ByLayers[T]) -> T:
-    """What a forward pass by layers returns in the end."""
-    while True:
-        try:
-            next(layers)
-        except StopIteration as end:
-            return end.value
-
-
 def seeded(make: Callable[[], N], seed: int) -> N:
     """The network that ``make()`` builds, with first weights that follow from ``seed`` alone."""
     with torch_random_numbers(seed):
         return make()
-
-
-def _by_layers(block: nn.Sequential, x: torch.Tensor) -> ByLayers[torch.Tensor]:
-    for layer in block:
-        x = layer(x)
-        yield
-    return x
 
 
 def _steps(across: Sequence[int], channels: Sequence[int]) -> tuple[int | None, ...]:

@@ -1,6 +1,7 @@
 """The model file: a round trip, what is refused and how, and applying a model to volumes."""
 
 import pickle
+import threading
 
 import numpy as np
 import pytest
@@ -198,7 +199,7 @@ def _back(slices, found):
     return array[0]
 
 
-def test_in_short_steps_the_network_goes_layer_by_layer_to_the_same_labels(monkeypatch):
+def test_slice_by_slice_beside_the_window_the_labels_are_the_same(monkeypatch):
     volume, _ = phantom(0)
     monkeypatch.setattr(apply_model, "_RESTORED", 5 * 36 * 40)
     classes = tuple(LabelClass(f"{n}", n, (1.0, 0, 0)) for n in range(1, 12))  # more than are restored at once
@@ -206,14 +207,9 @@ def test_in_short_steps_the_network_goes_layer_by_layer_to_the_same_labels(monke
     model = Model(
         "segmenter", describe_network(network), network_tensors(network), SliceLayout("axial", 0.5, 80), classes
     )
-    steps, count = ModelSegmenter(model, "cpu").segment(volume, confidence=True, short_steps=True), 0
-    while True:
-        try:
-            fraction, count = next(steps).fraction, count + 1
-        except StopIteration as end:
-            answer = end.value
-            break
-    assert fraction < 1 and count > 60 * volume.size[2]  # layers of each slice
+    told: list = []
+    answer = run_to_end(ModelSegmenter(model, "cpu").segment(volume, confidence=True, short_steps=True), told.append)
+    assert told[-1].fraction < 1 and len({step.fraction for step in told}) == volume.size[2]
     alone = Volume(volume.array[3:4], volume.ijk_to_ras)
     with torch.inference_mode():
         slices = model.layout.of(alone, [intensity_scale(volume)])
@@ -233,3 +229,51 @@ def test_too_little_memory_makes_the_batches_smaller_and_what_does_not_fit_the_m
     said = " ".join(answer.notes)
     assert "memory of this machine was full" in said and "coronal slices, but this image was made in axial" in said
     assert "sees 16 mm of a slice at once" in said and "looked at in 8 parts that overlap" in said
+
+
+class _Waiting(torch.nn.Module):
+    """Stands for a network that takes long: it answers once it is allowed to."""
+
+    def __init__(self):
+        super().__init__()
+        self.go_on, self.asked, self.threads = threading.Event(), threading.Event(), set()
+
+    def forward(self, images):
+        self.asked.set()
+        self.threads.add(threading.get_ident())
+        assert self.go_on.wait(600) and torch.is_inference_mode_enabled()
+        return torch.zeros(len(images), 3, *images.shape[2:])
+
+
+def test_the_window_answers_while_a_network_computes_and_cancel_waits_for_nothing():
+    network, (volume, _) = _Waiting(), phantom(0)
+    segmenter = ModelSegmenter(a_model(), "cpu", network)
+    steps = segmenter.segment(volume, short_steps=True)
+    while not network.asked.is_set():
+        next(steps)
+    told = {next(steps).message for _ in range(3)}  # the network has not answered
+    assert told == {f"Applying the model: slice 1 of {volume.size[2]}"} and threading.get_ident() not in network.threads
+    steps.close()  # does not wait for it either
+    network.go_on.set()
+    answer = run_to_end(segmenter.segment(volume, short_steps=True))
+    assert not answer.labels.any() and answer.labels.shape == volume.array.shape
+    before = len(network.threads)
+    run_to_end(segmenter.segment(volume))  # a script has no window
+    assert network.threads - {threading.get_ident()} and len(network.threads) == before + 1
+
+
+def test_too_little_memory_in_short_steps_is_met_as_without_them(monkeypatch):
+    network, (volume, _) = _Waiting(), phantom(0)
+    network.go_on.set()
+    forward, sizes = network.forward, []
+
+    def full(images):
+        sizes.append(len(images))
+        if len(sizes) == 1:
+            raise MemoryError
+        return forward(images)
+
+    monkeypatch.setattr(network, "forward", full)
+    monkeypatch.setitem(apply_model._SHORT_BATCH, "cpu", 4)
+    answer = run_to_end(ModelSegmenter(a_model(), "cpu", network).segment(volume, short_steps=True))
+    assert sizes[:3] == [4, 2, 2] and any("continued in smaller parts" in note for note in answer.notes)

@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import SimpleITK as sitk
 import torch
 from scipy import ndimage
 
-from ...common.progress import Step, Steps, as_part_of
+from ...common.progress import Step, Steps, as_part_of, in_thread
 from ...images import Extent, Volume
 from ...images.intensity import IntensityScale
 from .deformation import ROUGH, deformed, is_flat, same_intensities, warped
@@ -40,7 +40,6 @@ _BINS, _SAMPLES, _SEED = 32, 0.3, 1
 _LEVELS = ((2.0, 60), (1.0, 48))  # (blur in voxels of the picture, iterations)
 _ALIGNING = "Aligning the volumes"
 _AT_ONCE = 4  # iterations of the optimiser between two steps of progress
-_WAIT = 0.03  # seconds between two steps while they are computed
 _OVERLAP = 2.0  # what the overlap of known labels counts, against the correlation of the images
 _NEAR_MM = 8.0  # around what is drawn, in which the images are compared
 _REACH_MM = 3.0  # standard deviation of the neighbourhoods whose correlation is taken
@@ -169,17 +168,13 @@ def _refined(fixed: Picture, moving: Picture, start: np.ndarray) -> Steps[np.nda
 
 
 def _executed(method: sitk.ImageRegistrationMethod, a: sitk.Image, b: sitk.Image) -> Steps[None]:
-    """``method.Execute(a, b)``. Fewer iterations at once would end elsewhere, and these take a quarter of a second: they run in
-    a thread, which needs no lock of Python, and the steps wait for it in short pieces. Whoever drops them waits for its end, too:
-    nothing goes on behind a cancelled run.
+    """``method.Execute(a, b)`` in a thread: fewer iterations at once would end elsewhere, and these take a quarter of a second.
+    Whoever drops the steps waits for its end, too: nothing goes on behind a cancelled run.
 
     :raises RuntimeError: of ITK.
     """
-    with _one_itk_thread(), ThreadPoolExecutor(1) as pool:
-        running = pool.submit(method.Execute, a, b)
-        while not wait([running], _WAIT).done:
-            yield Step(0.0, _ALIGNING)
-        running.result()
+    with _one_itk_thread():
+        yield from in_thread(partial(method.Execute, a, b), Step(0.0, _ALIGNING))
 
 
 @contextmanager

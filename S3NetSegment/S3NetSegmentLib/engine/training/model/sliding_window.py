@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 
 from ...images.resample import axis_weights
-from ...nets.unet import ByLayers
 from ..slices.layout import VolumeSlices, middle
 
 _WIDTH = 1 / 8  # standard deviation of a window's weight, as a part of its side; as in nnU-Net
@@ -30,9 +29,7 @@ class Windows:
     def count(self) -> int:
         return math.prod(len(axis) for axis in self._axes)
 
-    def mean(
-        self, images: torch.Tensor, look: Callable[[torch.Tensor], ByLayers[torch.Tensor]]
-    ) -> ByLayers[torch.Tensor]:
+    def mean(self, images: torch.Tensor, look: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
         """What ``look`` finds in each window, averaged where windows overlap.
 
         :param images: ``[n, channels, *size]``; patches of a volume have their slices before ``size``, here and below.
@@ -41,7 +38,7 @@ class Windows:
         """
         whole: torch.Tensor | None = None
         for rows, columns, weight in self._places():
-            found = yield from look(self._cut(images, rows, columns))
+            found = look(self._cut(images, rows, columns))
             (top, _, height), (left, _, width) = self._shown
             part = found[..., top : top + height, left : left + width]
             if part.shape[-2:] == self.size:
@@ -52,7 +49,6 @@ class Windows:
                     whole[:, 0] = 1
                     whole[..., rows, columns] = 0
             whole[..., rows, columns] += part * weight.to(part)
-            yield
         assert whole is not None  # there is at least one window
         return whole
 
@@ -87,12 +83,8 @@ class Stack:
         self._kept: dict[int, torch.Tensor] = {}
 
     def at(
-        self,
-        first: int,
-        last: int,
-        device: torch.device,
-        look: Callable[[torch.Tensor], ByLayers[torch.Tensor]],
-    ) -> ByLayers[torch.Tensor]:
+        self, first: int, last: int, device: torch.device, look: Callable[[torch.Tensor], torch.Tensor]
+    ) -> torch.Tensor:
         """Slices ``first`` to ``last`` (excluded) of those that the volume itself has: probabilities ``[n, classes, *scaled]``.
 
         :param look: the patch from a slice on, ``[1, inputs, depth, *scaled]``, to probabilities ``[1, classes, depth, *scaled]``.
@@ -111,7 +103,7 @@ class Stack:
                 continue
             if number not in self._kept:
                 patch = torch.from_numpy(slices.patch(start))[None].to(device)
-                self._kept[number] = (yield from look(patch))[0, :, above : above + shown]
+                self._kept[number] = look(patch)[0, :, above : above + shown]
             found = self._kept[number].to(device)
             part = torch.einsum("nd,kdhw->nkhw", (across[:, start:end] * weight).to(found), found)
             total = part if total is None else total.add_(part)
