@@ -235,7 +235,16 @@ class S3NetSegmentLogic(ScriptedLoadableModuleLogic):
             sliceRange, overlaps, settings, seed, encoder, device, confidence,
         )  # fmt: skip
 
-    def applyModel(self, volumeNode, modelPath, segmentationNode=None, confidence=False, device="auto", flips=False):
+    def applyModel(
+        self,
+        volumeNode,
+        modelPath,
+        segmentationNode=None,
+        confidence=False,
+        device="auto",
+        flips=False,
+        allFrames=False,
+    ):
         """Segments ``volumeNode`` with a trained model; returns the segmentation node. Raises errors instead of showing them.
 
         logic = S3NetSegmentLogic()
@@ -248,18 +257,28 @@ class S3NetSegmentLogic(ScriptedLoadableModuleLogic):
         :param confidence: also make a volume of each voxel's confidence, shown over the image.
         :param device: "auto", "cpu", "cuda" or "mps".
         :param flips: also look at mirrored slices and average the answers, for models that were trained with the setting flip: twice as long.
+        :param allFrames: of a volume that shows a frame of a sequence, segment every frame; the new segmentation follows them.
         :raises ValueError: input that cannot be used (the engine's InputError), saying why and what to do.
         """
-        return self._drained(self.applyModelSteps(volumeNode, modelPath, segmentationNode, confidence, device, flips))
+        return self._drained(
+            self.applyModelSteps(volumeNode, modelPath, segmentationNode, confidence, device, flips, allFrames)
+        )
 
     def applyModelSteps(
-        self, volumeNode, modelPath, segmentationNode=None, confidence=False, device="auto", flips=False
+        self,
+        volumeNode,
+        modelPath,
+        segmentationNode=None,
+        confidence=False,
+        device="auto",
+        flips=False,
+        allFrames=False,
     ):
         """The same as a generator of progress steps (``fraction``, ``message``), which returns the segmentation node. Nothing is
         written to the scene before the end; a dropped generator leaves no trace."""
         from S3NetSegmentLib.panel.models.controller import model_steps
 
-        return model_steps(volumeNode, modelPath, segmentationNode, confidence, device, flips)
+        return model_steps(volumeNode, modelPath, segmentationNode, confidence, device, flips, allFrames)
 
     def runBatch(self, manifest, folder, resume=False, keepGoing=False, dryRun=False, **options):
         """Runs a batch one case after the other through the scene, which is emptied; returns 0 if all is done, else 1.

@@ -14,8 +14,9 @@ from ..engine.common.provenance import FEW_SHOT, MODEL
 from ..engine.images import AXES
 from ..scene.answers.confidence import show_place
 from ..scene.answers.provenance import foreign_text, made_by, segment_fact
+from ..scene.sequences import frame_of
 from ..scene.slices import LastSliceView, last_used_slice_node, shown_slice, slice_name
-from ..scene.volumes import frame_of, volume_from_node
+from ..scene.volumes import volume_from_node
 from .messages import capital
 from .widgets.looks import set_property
 
@@ -201,7 +202,7 @@ def frame_text(volume_node) -> str:
     if frame is None:
         return ""
     return _(
-        "Frame {number} of {count} of a sequence: only this frame is segmented. A script does all of them."
+        "Frame {number} of {count} of a sequence: only this frame is segmented, unless a model is asked for all frames (tab Models)."
     ).format(number=frame[0], count=frame[1])
 
 

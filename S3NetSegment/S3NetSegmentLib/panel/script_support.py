@@ -12,7 +12,8 @@ from ..scene.answers.provenance import made_by
 from ..scene.drawings.drawn_slices import segment_content, slices_with_labels, support_of_view
 from ..scene.drawings.placing import is_drawn, turned_planes
 from ..scene.drawings.support_set import SupportPlane, SupportSlice, missing_between
-from ..scene.volumes import frame_of, volume_from_node
+from ..scene.sequences import frame_of
+from ..scene.volumes import volume_from_node
 from .script_checks import require_segments
 
 ALL = "all"

@@ -11,6 +11,7 @@ from ..engine import InputError, Segmentation, Volume
 from ..engine.cohort_loop.store import CaseImage
 from ..engine.images import AXES
 from ..engine.images.volume import slices_first
+from .removing import remove_node
 from .segmentation.reading import all_segments, create_segmentation, write_segmentation
 from .volumes import node_of
 
@@ -42,8 +43,7 @@ class LoopCase:
     def remove(self) -> None:
         """Takes the case out of the scene."""
         for node in (self.segmentation_node, self.volume_node):
-            if node.GetScene() is not None:
-                node.GetScene().RemoveNode(node)
+            remove_node(node)
 
 
 def open_case(name: str, image: CaseImage, segmentation: Segmentation | None, axis: str) -> LoopCase:
@@ -58,7 +58,7 @@ def open_case(name: str, image: CaseImage, segmentation: Segmentation | None, ax
             node, _ = write_segmentation(segmentation, volume_node, name=f"{name} segmentation")
         slicer.util.setSliceViewerLayers(background=volume_node, fit=True)
     except BaseException:
-        slicer.mrmlScene.RemoveNode(volume_node)
+        remove_node(volume_node)
         raise
     return LoopCase(name, image, volume_node, node, segmentation, image.volume.slice_axis(axis))
 

@@ -18,6 +18,7 @@ from ..engine import Extent, InputError, Volume
 from ..engine.common.arrays import corners, three
 from ..engine.images.volume import AXES
 from ..engine.segment.prompts import Box
+from .removing import remove_node
 from .slices import shown_slice
 from .volumes import array_from_matrix, matrix_from_array, require_class, volume_from_node, world_from_parent
 
@@ -254,7 +255,7 @@ def restore_prompts(state: PromptsState) -> None:
     known = {node_id for node_id, *_ in state.drawn}
     for node in prompt_nodes():
         if node.GetID() not in known:
-            scene.RemoveNode(node)
+            remove_node(node)
     for (node_id, kind, volume_id, content), name in zip(state.drawn, state.names, strict=True):
         node = scene.GetNodeByID(node_id)
         if node is None or kind_of(node) != kind:

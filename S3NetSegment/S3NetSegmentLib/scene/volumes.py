@@ -69,17 +69,6 @@ def parent_key(node: slicer.vtkMRMLTransformableNode | None) -> str:
         return "non-linear"
 
 
-def frame_of(volume_node) -> tuple[int, int] | None:
-    """``(number of the frame, from 1, and of all frames)`` where ``volume_node`` shows the frame of a sequence; else None."""
-    if volume_node is None:
-        return None
-    for browser in slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode"):
-        sequence = browser.GetSequenceNode(volume_node)
-        if sequence is not None:
-            return max(browser.GetSelectedItemNumber(), 0) + 1, sequence.GetNumberOfDataNodes()
-    return None
-
-
 def require_class(node, class_name: str, what: str) -> None:
     """InputError unless ``node`` is one of ``class_name``; scripts give names, and nodes of another kind."""
     if not hasattr(node, "IsA"):

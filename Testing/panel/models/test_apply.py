@@ -11,6 +11,7 @@ pytest.importorskip("torch")
 
 import mrml
 from model_files import CLASSES, PROVENANCE, write_model
+from sequences import play, show
 
 from S3NetSegmentLib.engine import InputError, run_to_end
 from S3NetSegmentLib.engine.apply import ModelSegmenter
@@ -19,6 +20,7 @@ from S3NetSegmentLib.engine.training.model.model_file import load_model
 from S3NetSegmentLib.engine.training.slices.layout import SliceLayout
 from S3NetSegmentLib.engine.training.slices.likeness import ImageLook, TrainingLook
 from S3NetSegmentLib.panel.models.controller import ModelRequest, apply_model_steps
+from S3NetSegmentLib.scene.segmentation.reading import segment_mask
 from S3NetSegmentLib.scene.volumes import volume_from_node
 
 
@@ -259,6 +261,72 @@ def test_the_logic_applies_a_model_without_the_panel_and_raises(open_panel, mode
         logic.applyModel(volume_node, tmp_path / "none.pt")
     with pytest.raises(InputError, match="no volume"):
         logic.applyModel(None, model_file)
+
+
+def _frames(volume_node, count=3):
+    """The image, and the same moved by some rows."""
+    array = slicer.util.arrayFromVolume(volume_node).copy()
+    return [np.roll(array, 3 * number, 1) for number in range(count)]
+
+
+def test_all_frames_of_a_sequence_are_answered_and_the_answer_follows_them(
+    open_models, model_file, volume_node, keep_picture
+):
+    panel = open_models(model_file)
+    box = panel.panel.models.ui.modelAllFramesCheckBox
+    panel.settle(0.3)
+    assert not box.isVisible()
+    browser = play(volume_node, _frames(volume_node), 1)
+    panel.wait(box.isVisible)
+    earlier = panel.draw_in_new_segmentation()
+    box.checked = True
+    apply(panel)
+    node = panel.parameters.segmentation
+    assert node is not earlier and not earlier.GetSegmentation().GetNumberOfSegments()
+    seen = []
+    for frame in (1, 0, 2):
+        show(browser, frame)
+        labels = expected(model_file, volume_node)
+        seen.append(labels)
+        for number, c in enumerate(CLASSES, 1):
+            segment_id = node.GetSegmentation().GetSegmentIdBySegmentName(c.name)
+            assert (segment_mask(node, segment_id, volume_from_node(volume_node)) == (labels == number)).all()
+    assert len({labels.tobytes() for labels in seen}) == 3
+    keep_picture(panel.widget.parent, "models_frames")
+
+
+def test_a_frame_that_cannot_be_answered_is_named_and_a_frame_that_changes_ends_the_run(
+    open_models, model_file, volume_node, monkeypatch
+):
+    panel = open_models(model_file)
+    frames = _frames(volume_node)
+    frames[2][:] = 7
+    browser = play(volume_node, frames)
+    panel.wait(panel.panel.models.ui.modelAllFramesCheckBox.isVisible)
+    panel.panel.models.ui.modelAllFramesCheckBox.checked = True
+    nodes = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")
+    apply(panel)
+    assert "Frame 3 of 3: " in panel.message and "is constant" in panel.message
+    monkeypatch.setattr("S3NetSegmentLib.panel.models.controller.apply_model_steps", slowly)
+    panel.click(panel.panel.models.ui.applyModelButton)
+    panel.settle(0.1)
+    show(browser, 1)
+    panel.wait(lambda: not panel.panel.models.running)
+    assert "stopped" in panel.message
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == nodes
+    assert not slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSequenceNode") > 1
+
+
+def test_a_script_answers_all_frames_and_is_refused_where_there_are_none(open_panel, model_file, volume_node):
+    logic = open_panel().module.S3NetSegmentLogic()
+    with pytest.raises(InputError, match="shows no frame of a sequence; leave allFrames out"):
+        logic.applyModel(volume_node, model_file, device="cpu", allFrames=True)
+    browser = play(volume_node, _frames(volume_node))
+    node = logic.applyModel(volume_node, model_file, device="cpu", allFrames=True, confidence=True)
+    assert browser.GetSequenceNode(node).GetNumberOfDataNodes() == 3
+    assert slicer.util.getNode("MR head model confidence") is not None
+    with pytest.raises(InputError, match="leave segmentationNode out"):
+        logic.applyModel(volume_node, model_file, node, device="cpu", allFrames=True)
 
 
 def test_what_cannot_be_applied_disables_the_button_and_says_why(open_models, model_file, tmp_path):

@@ -9,6 +9,7 @@ from fake_propagation import FakePropagation
 from panel_pointing import CENTER, CORNERS, click, drag
 from panel_states import states
 from PyQt5 import QtCore, QtGui, QtWidgets
+from sequences import play
 
 from S3NetSegmentLib.scene.answers.confidence import show_place
 
@@ -198,12 +199,6 @@ def test_a_frame_of_a_sequence_is_called_that(pointing):
     panel, volume = pointing, pointing.parameters.volume
     panel.panel._refresh()
     assert not panel.ui.frameText.isVisible()
-    sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "beats")
-    for frame in range(3):
-        sequence.SetDataNodeAtValue(volume, str(frame))
-    browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "browser")
-    browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
-    browser.AddProxyNode(volume, sequence, False)
-    browser.SetSelectedItemNumber(1)
+    play(volume, [slicer.util.arrayFromVolume(volume) + number for number in range(3)], 1)
     panel.panel._refresh()
     assert panel.ui.frameText.isVisible() and "Frame 2 of 3" in panel.ui.frameText.text

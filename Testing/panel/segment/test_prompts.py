@@ -128,6 +128,23 @@ def test_undo_brings_a_dragged_side_and_a_removed_box_back(pointing, views):
     assert names(panel) == ["Box"] and (panel.mask() == before).all()
 
 
+def test_what_is_undone_or_removed_takes_its_display_with_it(pointing, views):
+    panel = pointing
+
+    def displays():
+        return slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLMarkupsROIDisplayNode")
+
+    for button in (panel.ui.undoButton, panel.ui.deletePromptsButton):
+        drag(panel, views.axial, *CORNERS)
+        assert displays() == 1
+        panel.click(button)
+        assert panel.prompts() == [] and displays() == 0
+    drag(panel, views.axial, *CORNERS)
+    panel.choose_prompts(0)
+    panel.click(panel.ui.removePromptButton)
+    assert displays() == 0
+
+
 def test_what_was_painted_in_between_is_undone_first(pointing, views):
     panel = pointing
     drag(panel, views.axial, *CORNERS)

@@ -74,6 +74,7 @@ def test_an_error_leaves_no_new_segmentation_behind(volume_node, monkeypatch):
     with pytest.raises(RuntimeError):
         write_model_answer(answer(volume_node), volume_node)
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationDisplayNode") == 0
 
 
 def test_a_drawing_of_the_same_name_is_the_users(volume_node):

@@ -12,10 +12,11 @@ from ...engine import InputError
 from ...engine.segment.prompts import Box, Voxel
 from ...scene.drawings.boxed import BoxedSlices
 from ...scene.prompts import ViewPlane, box_of, make_rectangle
+from ...scene.removing import remove_node
 from ...scene.segmentation.segment_slices import EditingRules
 from ..run import SteppingDriver, tell
 from ..segment.advanced_section import device_setting
-from ..segment.pointing_tool import DragTool, Gesture, remove_node
+from ..segment.pointing_tool import DragTool, Gesture
 from ..widgets.looks import WideArea, move_before, show_pressed
 from ..widgets.mouse import MouseAction
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...engine import InputError
+from ...scene.removing import remove_node
 from ...scene.segmentation.labelmaps import read_segment
 from ...scene.segmentation.reading import create_segmentation
 from ...scene.session import SegmentsWatch
@@ -71,13 +72,10 @@ class DrawingFollower:
             segmentation.RemoveSegment(segment_id)
             if whole and segmentation.GetNumberOfSegments() == 0:
                 self._made, self._tidying = None, True  # the parameter node is modified by it
-                scene, display = node.GetScene(), node.GetDisplayNode()
                 if self._pair is not None and self._pair[1] is node:
                     self._pair = (self._pair[0], None)  # not removed by the user
-                scene.RemoveNode(node)
+                remove_node(node)
                 self._tidying = False
-                if display is not None:  # Slicer leaves it behind
-                    scene.RemoveNode(display)
 
     def allow_new(self) -> None:
         """A segmentation to draw in may be made where there is none, as Slicer's own editor does."""

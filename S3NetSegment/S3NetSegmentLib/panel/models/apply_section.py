@@ -9,6 +9,7 @@ from slicer.i18n import tr as _
 
 from ...engine import InputError
 from ...engine.common.device import torch_loaded
+from ...scene.sequences import frame_of
 from ..inputs import volume_problem
 from ..messages import sentence
 from ..run import SteppingDriver
@@ -101,6 +102,7 @@ class ApplySection(SectionListener):
             request = ModelRequest(
                 self._path.path, node.volume, node.segmentation, bool(self._ui.modelConfidenceCheckBox.checked),
                 device_setting(), self._knows_mirrored and bool(self._ui.modelFlipsCheckBox.checked),
+                begin == self.controller.start and bool(self._ui.modelAllFramesCheckBox.checked),
             )  # fmt: skip
         except InputError as error:
             self.refused(str(error))
@@ -173,5 +175,7 @@ class ApplySection(SectionListener):
             (ui.modelConfidenceCheckBox, "enabled", not running),
             (ui.modelFlipsCheckBox, "visible", self._knows_mirrored),
             (ui.modelFlipsCheckBox, "enabled", not running),
+            (ui.modelAllFramesCheckBox, "visible", self._node is not None and frame_of(self._node.volume) is not None),
+            (ui.modelAllFramesCheckBox, "enabled", not running),
         ):
             set_property(widget, name, value)

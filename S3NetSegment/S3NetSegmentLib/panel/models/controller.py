@@ -10,15 +10,17 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 from slicer.i18n import tr as _
 
-from ...engine import InputError, Step, Volume
+from ...engine import InputError, Segmentation, Step, Volume
 from ...engine.common.device import torch_loaded
 from ...engine.common.progress import Steps, as_part_of
 from ...engine.images.colors import hex_color
 from ...engine.training.model.places import model_files
 from ...scene.answers.confidence import ConfidenceOverlay, doubtful_part
 from ...scene.segmentation.reading import write_model_answer
+from ...scene.sequences import frame_of, frame_volumes, write_frames
 from ...scene.volumes import turning_notes, volume_from_node
 from ..messages import sentence
 from ..run import Controller, Listener
@@ -32,6 +34,7 @@ class ModelRequest:
 
     :param segmentation_node: where the segments go; None: a new segmentation.
     :param confidence: also show how sure each voxel is. ``flips``: also look at mirrored slices.
+    :param all_frames: of a volume that shows a frame of a sequence, all frames; the answer is a new segmentation that follows them.
     :raises InputError: there is no file name, or the volume cannot be segmented.
     """
 
@@ -41,12 +44,20 @@ class ModelRequest:
     confidence: bool = False
     device: str = "auto"
     flips: bool = False
+    all_frames: bool = False
     volume: Volume = field(init=False)
+    volumes: list[Volume] = field(init=False)  # the frames, or the volume alone
+    shown: int = field(init=False)  # which of them the volume is
 
     def __post_init__(self):
         if not self.path:
             raise InputError(_("no model file is chosen; choose the model.pt of a training run"))
         self.volume = volume_from_node(self.volume_node)
+        frame = frame_of(self.volume_node) if self.all_frames else None
+        self.all_frames = frame is not None
+        self.volumes, self.shown = (
+            ([self.volume], 0) if frame is None else (frame_volumes(self.volume_node), frame[0] - 1)
+        )
 
 
 class ModelFiles:
@@ -74,27 +85,44 @@ class ModelFiles:
         return self._models
 
 
-def apply_model_steps(request: ModelRequest, files: ModelFiles | None = None):
-    """Steps of applying the model; they return ``(answer, segmentation)``: the engine's ModelAnswer, whose confidence is as it
-    is to be shown, and Segmentation. Writes nothing."""
+def apply_model_steps(request: ModelRequest, files: ModelFiles | None = None) -> Steps[tuple]:
+    """Steps of applying the model; they return ``(answer, segmentations)``: the engine's ModelAnswer about the volume, with the notes
+    of all frames and the confidence as it is to be shown, and a Segmentation of each frame. Writes nothing."""
     yield from torch_loaded("apply")
     yield Step(0.0, _("Reading the model"))
     from ...engine.apply import ModelSegmenter, as_segmentation, model_tags
+    from ...engine.results import frame_notes
 
     yield Step(0.0, _("Reading the model"))
     models = (files or ModelFiles()).read(request.path)
     yield Step(0.0, _("Building the network"))
     segmenter = ModelSegmenter(models, request.device, flips=request.flips)
-    search = segmenter.segment(request.volume, confidence=request.confidence, short_steps=True)
-    answer = yield from as_part_of(search, 0.0, 0.98)
-    answer = dataclasses.replace(answer, notes=(*answer.notes, *turning_notes(request.volume_node)))
+    answer, notes, segmentations, count = None, [], [], len(request.volumes)
+    for number, volume in enumerate(request.volumes):
+        search = segmenter.segment(volume, confidence=request.confidence and number == request.shown, short_steps=True)
+        frame = _("Frame {number} of {count}: ").format(number=number + 1, count=count) if request.all_frames else ""
+        try:
+            found = yield from as_part_of(search, 0.98 * number / count, 0.98 * (number + 1) / count, frame)
+        except InputError as error:
+            raise InputError(f"{frame}{error}") from error
+        notes.append([*found.notes, *turning_notes(request.volume_node)])
+        tags = model_tags(models, found.device, request.volume.name, flips=request.flips)
+        segmentations.append(as_segmentation(models, found.labels, volume, tags))
+        answer = found if number == request.shown else answer
+    answer = dataclasses.replace(answer, notes=tuple(frame_notes(notes)))
     if answer.confidence is not None:
         yield Step(0.98, _("Preparing the confidence"))
         shown = doubtful_part(answer.confidence, answer.labels)
         answer = dataclasses.replace(answer, confidence=shown)
     yield Step(0.99, _("Writing the segments"))
-    tags = model_tags(models, answer.device, request.volume.name, flips=request.flips)
-    return answer, as_segmentation(models, answer.labels, request.volume, tags)
+    return answer, segmentations
+
+
+def write_found(request: ModelRequest, segmentations: list[Segmentation], segmentation_node, save_undo=None):
+    """Writes what :func:`apply_model_steps` found; returns the node."""
+    if request.all_frames:
+        return write_frames(segmentations, request.volume_node)
+    return write_model_answer(segmentations[0], request.volume_node, segmentation_node, save_undo)[0]
 
 
 def show_model_confidence(request: ModelRequest, answer) -> ConfidenceOverlay:
@@ -140,24 +168,26 @@ class ModelController(Controller):
             self._request = request
             self._run.start(apply_model_steps(request, self.files), lambda found: finish(*found), [request.volume_node])
 
-    def _written(self, answer, segmentation) -> list[str]:
+    def _written(self, answer, segmentations) -> list[str]:
         request, node = self._request, self._request.segmentation_node
         if node is not None and node.GetScene() is None:
             node = None  # removed meanwhile
-        self.node, _ids = write_model_answer(segmentation, request.volume_node, node, self._save_undo)
+        self.node = write_found(request, segmentations, node, self._save_undo)
         self.hide_confidence()
         if answer.confidence is not None:
-            self._confidence_known(answer, segmentation)
-        return _as_text([*answer.notes, *self._missing(segmentation)])
+            self._confidence_known(answer, segmentations)
+        return _as_text([*answer.notes, *self._missing(segmentations)])
 
-    def _confidence_known(self, answer, _segmentation) -> list[str]:
+    def _confidence_known(self, answer, _segmentations) -> list[str]:
         self.overlay = show_model_confidence(self._request, answer)
         return _as_text(answer.notes)
 
     @staticmethod
-    def _missing(segmentation) -> list[str]:
-        lacking = [s.name for s in segmentation.segments if not (segmentation.layers[0] == s.value).any()]
-        some = 0 < len(lacking) < len(segmentation.segments)  # of none at all the answer's notes tell
+    def _missing(segmentations) -> list[str]:
+        segments = segmentations[0].segments
+        there = {int(value) for found in segmentations for value in np.unique(found.layers[0])}
+        lacking = [s.name for s in segments if s.value not in there]
+        some = 0 < len(lacking) < len(segments)  # of none at all the answer's notes tell
         return [_("not found in this image: {lacking}").format(lacking=", ".join(lacking))] if some else []
 
 
@@ -167,17 +197,22 @@ def _as_text(notes) -> list[str]:
 
 
 def model_steps(
-    volume_node, path, segmentation_node=None, confidence: bool = False, device: str = "auto", flips: bool = False
+    volume_node, path, segmentation_node=None, confidence=False, device="auto", flips=False, all_frames=False
 ) -> Steps:
     """See ``S3NetSegmentLogic.applyModel``. Returns the segmentation node."""
-    request = ModelRequest(path, volume_node, segmentation_node, confidence, device, flips)
+    request = ModelRequest(path, volume_node, segmentation_node, confidence, device, flips, all_frames)
     require_segmentation(segmentation_node, "segmentationNode")
+    if all_frames and segmentation_node is not None:
+        raise InputError(_("all frames get a new segmentation, which follows them; leave segmentationNode out"))
+    if all_frames and not request.all_frames:
+        text = _("{name} shows no frame of a sequence; leave allFrames out")
+        raise InputError(text.format(name=repr(volume_node.GetName())))
     steps = apply_model_steps(request)
-    answer, segmentation = yield from while_they_stay(steps, volume_node, segmentation_node)
+    answer, segmentations = yield from while_they_stay(steps, volume_node, segmentation_node)
     for note in answer.notes:
         logging.warning("S3NetSegment: %s", note)
     warn_of_other_grid(segmentation_node, volume_node)
-    node, _ids = write_model_answer(segmentation, volume_node, segmentation_node)
+    node = write_found(request, segmentations, segmentation_node)
     if confidence:
         show_model_confidence(request, answer)
     return node

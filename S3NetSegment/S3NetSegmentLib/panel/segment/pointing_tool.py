@@ -26,6 +26,7 @@ from ...scene.prompts import (
     stroke_voxels,
     view_plane,
 )
+from ...scene.removing import remove_node
 from ...scene.slices import shows_volume
 from ..widgets.mouse import MouseAction, SliceMouse
 
@@ -210,12 +211,6 @@ def _can_be_dragged(display) -> bool:
     if (node := display.GetDisplayableNode()) is not None and kind_of(node) == BOX:
         return component == markups.ComponentScaleHandle
     return component not in (markups.ComponentNone, markups.ComponentLine)
-
-
-def remove_node(node) -> None:
-    """Removes a node that is still in the scene; None is ignored."""
-    if node is not None and node.GetScene() is not None:
-        node.GetScene().RemoveNode(node)
 
 
 def _distance(one, other) -> float:

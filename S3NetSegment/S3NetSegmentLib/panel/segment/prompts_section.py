@@ -18,6 +18,7 @@ from ...scene.prompts import (
     prompt_nodes,
     volume_of,
 )
+from ...scene.removing import remove_node
 from ...scene.slices import slice_nodes
 from ..widgets.looks import show_pressed
 from .pointing_tool import PointingTool
@@ -103,7 +104,7 @@ class PromptsSection:
         for node in prompt_nodes(INSIDE, OUTSIDE):
             node.RemoveAllControlPoints()
         for node in prompt_nodes():
-            slicer.mrmlScene.RemoveNode(node)
+            remove_node(node)
         if self._node is not None:
             self._node.radius = 0.0
         self.refresh()
@@ -188,6 +189,6 @@ class PromptsSection:
             if node is not None and row.number >= 0:
                 node.RemoveNthControlPoint(row.number)
             elif node is not None:
-                slicer.mrmlScene.RemoveNode(node)
+                remove_node(node)
         self.watch.changed()
         self.refresh()

@@ -14,6 +14,7 @@ from ...engine.images.colors import label_colors
 from ...engine.segment.planes import grid_of
 from ...engine.segment.prompts import PromptedPlane, SliceKey
 from ..drawings.support_set import SupportPlane, SupportSlice
+from ..removing import remove_node
 from ..segmentation.labelmaps import BINARY, LabelBox, oriented_image
 from ..segmentation.reading import segment_look
 from ..segmentation.segment_edit import segment_edit
@@ -47,15 +48,6 @@ def add_preview_node(volume_node, what: str, fill: float, outline: float) -> sli
     node.GetSegmentation().SetSourceRepresentationName(BINARY)
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
     return node
-
-
-def remove_preview_node(node) -> None:
-    """Takes it away with its display, which Slicer leaves behind. Nothing where the user has removed it."""
-    scene, display = node.GetScene(), node.GetDisplayNode()
-    if scene is not None:
-        scene.RemoveNode(node)
-        if display is not None and display.GetScene() is not None:
-            scene.RemoveNode(display)
 
 
 class FirstSightNode:
@@ -97,7 +89,7 @@ class FirstSightNode:
         """Takes it away; the scene is as it was."""
         if self._hidden is not None:
             self._hidden.show()
-        remove_preview_node(self.node)
+        remove_node(self.node)
 
 
 class _Hidden:
@@ -198,7 +190,7 @@ class FewShotPreview:
         if self.is_shown:
             for image in self._images:
                 image.Initialize()  # else Slicer takes the segments out of it one by one, which is slow
-            remove_preview_node(self.node)
+            remove_node(self.node)
         self.node = None
 
     # -- inside

@@ -13,6 +13,7 @@ from ...engine import InputError, Segment, Segmentation, Volume
 from ...engine.common.provenance import MODEL
 from ...engine.images.segmentation import label_type, put_in_layer
 from ..answers.provenance import PREFIX, made_by, segment_fact
+from ..removing import remove_node
 from ..volumes import place_beside, volume_from_node, world_from_parent
 from .labelmaps import BINARY, ensure_binary_labelmap, read_segment, segment_of, segment_tag
 from .segment_edit import segment_edit
@@ -54,7 +55,7 @@ def given_or_new(segmentation_node, volume_node, name: str | None = None) -> Ite
         yield node
     except BaseException:
         if segmentation_node is None:
-            node.GetScene().RemoveNode(node)
+            remove_node(node)
         raise
 
 
