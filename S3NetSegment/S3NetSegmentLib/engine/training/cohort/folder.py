@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...common.errors import InputError
+from ...common.errors import InputError, image_warning
 from ...common.json_file import read_json
 from ...common.progress import Step, Steps
 from ...images import Segmentation, Volume
@@ -200,7 +201,10 @@ def read_cohort(
             case = Case(name, path, labels.get(name), patients.get(name, name), grids[0], channels[name][1:])
             if case.label is not None:
                 with collected_image_warnings() as found:
-                    segments[name] = case._placed(read_segmentation(case.label), None).segments
+                    segmentation = read_segmentation(case.label)
+                    placed = case._placed(segmentation, None)
+                    segments[name] = placed.segments
+                    _note_part(case.label, segmentation, placed)
                 warned += found
             cases.append(case)
         except InputError as error:
@@ -228,6 +232,17 @@ def image_hash(*channels: Volume) -> str:
         for plane in volume.array:
             digest.update(np.ascontiguousarray(plane, dtype="<f4").data)
     return digest.hexdigest()
+
+
+def _note_part(path: Path, segmentation: Segmentation, placed: Segmentation) -> None:
+    """Issues ImageWarning if the label file at ``path``, put onto its image as ``placed``, covers a part of it alone. A DICOM SEG
+    does so where nothing is drawn elsewhere."""
+    own, whole = (math.prod(s.layers[0].shape) for s in (segmentation, placed))
+    if own < whole and not (path.is_dir() or is_dicom(path, file_head(path))):
+        image_warning(
+            f"{str(path)!r}: it covers only {max(own / whole, 0.001):.1%} of its image, and what lies beside counts as background; if "
+            "that was not looked at, draw on the whole image, or cut the image to the same part"
+        )
 
 
 def _files_by_case(folder: Path, notes: list[str]) -> dict[str, Path]:
