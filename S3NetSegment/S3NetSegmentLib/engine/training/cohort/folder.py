@@ -171,6 +171,10 @@ def read_cohort(
         )
     notes: list[str] = []
     images = _files_by_case(folder / IMAGES, notes)
+    if os.path.lexists(folder / LABELS) and not (folder / LABELS).is_dir():
+        raise InputError(
+            f"{str(folder / LABELS)!r} is no folder; rename it, and put the label files into a folder of this name"
+        )
     labels = _files_by_case(folder / LABELS, notes) if (folder / LABELS).is_dir() else {}
     if not images:
         raise InputError(f"cohort {str(folder)!r} is empty: there is no image in {str(folder / IMAGES)!r}")
