@@ -2,7 +2,8 @@
 
 Of each set half of the patients (at least one) make the record; the others, and all images of the other sets, are judged by
 it. Right is: no image of the own set is called unlike, and every one of another kind of set is, and of the own one inverted,
-with a band of one value on 5 % of its rows in the middle, or with a tenth of its rows cut off (their darkest value).
+with a band of one value on 5 % of its rows in the middle, with a tenth of its rows cut off (their darkest value), or in the same place
+with its slices in the opposite order, turned by 180 degrees in each slice, or with rows and columns exchanged.
 
     python Testing/benchmarks/training/model_likeness.py [--repeats 5]
 """
@@ -53,6 +54,9 @@ _DISTURBED = {
     "inverted": lambda array: array.max() - array,
     "band": lambda array: _with_rows(array, 0.475, 0.525, np.median(array).astype(array.dtype)),
     "cut": lambda array: _with_rows(array, 0.9, 1.0, array.min()),
+    "upside down": lambda array: array[::-1],
+    "turned": lambda array: array[:, ::-1, ::-1],
+    "exchanged": lambda array: array.swapaxes(1, 2),
 }
 
 
@@ -69,7 +73,7 @@ def main() -> None:
     columns = [*SETS, *_DISTURBED]
     print(
         f"{'trained on':<12} "
-        + " ".join(f"{name:>11}" for name in columns)
+        + " ".join(f"{name[:11]:>11}" for name in columns)
         + "   (images called unlike / images judged)"
     )
     for name, own in volumes.items():

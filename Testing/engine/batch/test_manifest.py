@@ -335,3 +335,18 @@ def test_a_series_is_for_dicom_images_and_may_be_a_number(folder):
     (folder / "m.json").write_text('[{"image": "study", "series": 4}]')
     (case,) = read_manifest(folder / "m.json", folder / "out")
     assert case.series == "4"
+
+
+@pytest.mark.parametrize("told", ["sep=;", "SEP=;\r", '"sep=;"', "sep=;,,"])
+def test_the_line_that_tells_spreadsheets_the_delimiter_is_no_header(folder, told):
+    found = cases_of(folder, f"{told}\nimage;points\nin/a.png;-28,-24,0\n")
+    assert [(c.image, c.task.points) for c in found] == [(str(folder / "in" / "a.png"), ((-28, -24, 0),))]
+    wrong = problems_of(folder, f"{told}\nimage;points\nin/a.png\n")
+    assert wrong[0].startswith("row 3: 1 cells, but 2 columns")
+
+
+@pytest.mark.parametrize("delimiter", [",", "\t", "|"])
+def test_the_line_that_tells_the_delimiter_decides(folder, delimiter):
+    row = delimiter.join(["in/a.png", "work_size=64; sources=classical; steps=9"])
+    (case,) = cases_of(folder, f"sep={delimiter}\nimage{delimiter}settings\n{row}\n")
+    assert len(case.task.settings) == 3

@@ -35,6 +35,8 @@ KINDS = {
         (LIVER.color, KIDNEY), "left kidney",
     ),
     "quoted.csv": ('\ufeff1,liver\r\n4,"kidney, left"\r\n', (None, None), "kidney, left"),
+    "told.csv": ("sep=;\r\n1;liver\r\n4;kidney, left\r\n", (None, None), "kidney, left"),
+    "told bar.csv": ("sep=|\nvalue|name\n1|liver\n4|kidney; left, a\n", (None, None), "kidney; left, a"),
     "plain.txt": ("# my labels\n\n1 liver\n4 left kidney 2\n", (None, None), "left kidney 2"),
     "snap.label": (SNAP, (LIVER.color, KIDNEY), "left kidney, cortex"),
     "table.ctbl": (COLOR_TABLE, (LIVER.color, KIDNEY), "left kidney"),

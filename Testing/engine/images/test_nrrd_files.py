@@ -11,7 +11,7 @@ from format_files import META, NRRD, PLACE, VOXELS, nrrd_file
 from image_files import read_warned
 
 from S3NetSegmentLib.engine import InputError
-from S3NetSegmentLib.engine.images.reading import read_image
+from S3NetSegmentLib.engine.images.reading import read_alone, read_image, read_label_map
 
 
 @pytest.mark.parametrize(
@@ -77,3 +77,40 @@ def test_colours_that_are_not_rgb_are_refused(tmp_path):
         with pytest.raises(InputError, match=rf"colours of kind {kind[:3]}; save it as RGB"):
             read_image(nrrd_file(tmp_path / "a.nrrd", fields.format(kind), data))
     assert read_image(nrrd_file(tmp_path / "a.nrrd", fields.format("RGB-color"), data)).is_rgb
+
+
+COMPONENTS = (
+    "type: short\ndimension: 4\nsizes: {} 6 5 4\nendian: little\nkinds: {} domain domain domain\n"
+    "space: left-posterior-superior\nspace directions: none (1,0,0) (0,2,0) (0,0,3)\nspace origin: (7,8,9)\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "told"),
+    [
+        ("vector", 4, "components in each voxel (vector)"), ("quaternion", 4, "components in each voxel (quaternion)"),
+        ("vector", 5, "components in each voxel (vector)"), ("3D-matrix", 9, "components in each voxel (3D-matrix)"),
+        ("list", 4, "frames"),
+    ],
+)  # fmt: skip
+def test_the_numbers_of_a_voxel_are_called_frames_only_where_the_header_says_so(tmp_path, kind, count, told):
+    parts = [VOXELS + n for n in range(count)]
+    path = nrrd_file(tmp_path / "a.nrrd", COMPONENTS.format(count, kind), np.stack(parts, -1).tobytes())
+    with pytest.raises(InputError) as raised:
+        read_image(path)
+    assert f"has {count} {told}; choose one with --frame T (0 to {count - 1}" in str(raised.value)
+    with pytest.raises(InputError) as raised:
+        read_image(path, frame=count)
+    assert f"has {count} {told}, 0 to {count - 1}" in str(raised.value)
+    for read in (read_alone, read_label_map):
+        with pytest.raises(InputError, match=r"save the (frame|component) that you mean") as raised:
+            read(path)
+        assert f"{count} {told}" in str(raised.value) and ("4D" in str(raised.value)) == (kind == "list")
+    np.testing.assert_array_equal(read_image(path, frame=2).array, VOXELS + 2)
+
+
+def test_tensors_are_called_so(tmp_path):
+    fields = COMPONENTS.format(7, "3D-masked-symmetric-matrix")
+    path = nrrd_file(tmp_path / "dti.nrrd", fields, np.stack([VOXELS] * 7, -1).tobytes())
+    with pytest.raises(InputError, match=r"a matrix in each voxel \(3D-masked-symmetric-matrix"):
+        read_image(path)

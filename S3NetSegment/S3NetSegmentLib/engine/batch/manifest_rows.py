@@ -9,6 +9,7 @@ import json
 import os
 from pathlib import Path
 
+from ..common.delimited_text import lines_and_delimiter
 from ..common.errors import InputError
 from ..common.json_file import without_repeats
 from ..images.files import file_head, suffix_of
@@ -50,9 +51,8 @@ def file_rows(path: Path) -> list[tuple[str, dict]]:
 
 
 def _csv_rows(path: Path, text: str) -> list[tuple[str, dict]]:
-    header_line = next((line for line in text.splitlines() if line.strip()), "")
-    delimiter = max(",;\t", key=header_line.count)  # column names hold none of them
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    lines, delimiter = lines_and_delimiter(text)  # column names hold none of them
+    reader = csv.reader(io.StringIO("".join(lines), newline=""), delimiter=delimiter, strict=True)
     header, rows, problems = None, [], []
     try:
         for cells in reader:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..common.arrays import three
+from ..common.delimited_text import COMMENTS, lines_and_delimiter
 from ..common.errors import InputError
 from ..common.json_file import read_json
 from .files import file_head
@@ -124,15 +125,17 @@ def _listed(values) -> str:
 def _text_entries(path: Path, shown: str) -> Iterator[tuple]:
     """(place, value, name, colour) of each line of a text file."""
     try:
-        lines = path.read_bytes().decode("utf-8-sig").splitlines()
+        lines, delimiter = lines_and_delimiter(path.read_bytes().decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise InputError(f"{shown} is no UTF-8 text; save it as CSV UTF-8. {_EXAMPLE}") from None
     if any("\0" in line for line in lines):
         raise InputError(f"{shown} is not a text file; {_EXAMPLE}")
-    kept = [(n, line) for n, line in enumerate(lines, 1) if line.strip() and not line.lstrip().startswith(("#", "//"))]
-    first = kept[0][1] if kept else ""
-    delimiter = max(",;\t", key=first.count)
-    if first.count(delimiter):
+    kept = [
+        (n, line.rstrip("\r\n"))
+        for n, line in enumerate(lines, 1)
+        if line.strip() and not line.lstrip().startswith(COMMENTS)
+    ]
+    if kept and delimiter in kept[0][1]:
         return _delimited(kept, delimiter, shown)
     return _spaced(kept, shown)
 

@@ -27,7 +27,8 @@ class ImageFormat(NamedTuple):
     :param is_it: ``(path, first bytes)`` -> whether the file at ``path`` is one: the content counts, not the name.
     :param read: ``(path, choose_frame, numbers)`` -> voxels ``[K, J, I]`` or ``[K, J, I, 3]``, the 4x4 voxel-to-RAS matrix, and, where
         there are any, :attr:`Volume.other_matrices`. ``choose_frame(count)`` gives the number of the frame that is wanted and is
-        called once, before voxels are read; ``numbers``: see :func:`read_label_map`.
+        called once, before voxels are read; it may be given what the frames are called, and ``held``, what they are where they are
+        no frames. ``numbers``: see :func:`read_label_map`.
     """
 
     endings: tuple[str, ...]
@@ -44,6 +45,7 @@ FORMATS = (
     ImageFormat((".mha", ".mhd"), lambda *_: True, lambda path, choose, _: read_itk(path, choose)),
 )  # fmt: skip
 IMAGE_ENDINGS = (*(ending for kind in FORMATS for ending in kind.endings), ".dcm")
+_FRAMES = "frames"
 _LARGEST = 100.0  # mm: larger voxels show nothing of a body
 
 
@@ -73,10 +75,10 @@ def read_alone(path: str | os.PathLike, read: Callable = read_image):
     file, and say what to do in place of that."""
     try:
         return read(path)
+    except _SeveralFrames as error:
+        raise InputError(error.without_choice) from None
     except InputError as error:
         shown = os.fspath(path)
-        if "--frame" in str(error):
-            raise InputError(f"{shown!r} is 4D; save the frame that you mean as a 3D file of its own") from None
         if "--series" in str(error):
             raise InputError(f"{shown!r} holds several DICOM series; leave only the one that you mean there") from None
         raise error if shown in str(error) else InputError(f"{shown!r}: {error}") from None
@@ -86,7 +88,7 @@ def count_frames(path: str | os.PathLike, series: str | None = None) -> int:
     """How many frames :func:`read_image` would find at ``path``. Raises as it does."""
     path = checked_path(path)
 
-    def count_only(count: int, names: tuple[str, ...] = ()) -> int:
+    def count_only(count: int, names: tuple[str, ...] = (), held: str = _FRAMES) -> int:
         raise _Counted(count)
 
     try:
@@ -94,6 +96,15 @@ def count_frames(path: str | os.PathLike, series: str | None = None) -> int:
     except _Counted as found:
         return found.args[0]
     return 1
+
+
+class _SeveralFrames(InputError):
+    """A file of ``count`` frames, none of which was chosen. ``without_choice``: the text where none can be."""
+
+    def __init__(self, path: Path, count: int, held: str, how: str = ""):
+        what, one = (f"is 4D ({count} {held})", "frame") if held == _FRAMES else (f"has {count} {held}", "component")
+        self.without_choice = f"{str(path)!r} {what}; save the {one} that you mean as a 3D file of its own"
+        super().__init__(f"{str(path)!r} has {count} {held}; {how}" if how else self.without_choice)
 
 
 class _Counted(Exception):
@@ -111,12 +122,10 @@ def _read_checked(path: str | os.PathLike, frame: int | None, series: str | None
     if frame is not None and (isinstance(frame, bool) or not isinstance(frame, int | np.integer) or frame < 0):
         raise InputError(f"frame is {frame!r}; it must be a whole number, 0 for the first frame")
 
-    def choose_frame(count: int, names: tuple[str, ...] = ()) -> int:
+    def choose_frame(count: int, names: tuple[str, ...] = (), held: str = _FRAMES) -> int:
         if numbers and count > 1:
-            raise InputError(
-                f"{str(path)!r} is 4D ({count} frames); save the frame that you mean as a 3D file of its own"
-            )
-        return _chosen_frame(path, frame, count, names)
+            raise _SeveralFrames(path, count, held)
+        return _chosen_frame(path, frame, count, names, held)
 
     try:
         volume = _read(path, choose_frame, series, numbers)
@@ -163,15 +172,15 @@ def _read(path: Path, choose_frame: Callable[..., int], series: str | None, numb
     return Volume(array, matrix, stem_of(path), other_matrices=others[0] if others else ())
 
 
-def _chosen_frame(path: Path, frame: int | None, count: int, names: tuple[str, ...] = ()) -> int:
+def _chosen_frame(path: Path, frame: int | None, count: int, names: tuple[str, ...], held: str) -> int:
     if frame is None:
         if count > 1:
             listed = "; ".join(f"{n}: {name}" for n, name in enumerate(names[:12]) if name)
             listed = f": {listed}{'; ...' if count > 12 else ''}" if listed else ""
             how = f"choose one with --frame T (0 to {count - 1}; in Python frame=T)"
-            raise InputError(f"{str(path)!r} has {count} frames; {how}{listed}")
+            raise _SeveralFrames(path, count, held, f"{how}{listed}")
         return 0
     if frame >= count:
-        has = f"{count} frames, 0 to {count - 1}" if count > 1 else "one frame, 0"
+        has = f"{count} {held}, 0 to {count - 1}" if count > 1 else "one frame, 0"
         raise InputError(f"frame is {frame}, but {str(path)!r} has {has}")
     return int(frame)

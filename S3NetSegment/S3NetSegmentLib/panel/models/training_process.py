@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -27,6 +28,17 @@ _LAST_WORDS = 4000  # characters at the end of what a process has said
 _MOST_POINTS = 2000  # of a curve; a longer one is thinned out
 _MOST_LINES = 200
 SIZE = (320, 130)  # pixels; the panel is 380 wide
+_OF_THE_COMMAND_LINE = (
+    (r"go on with --resume", _("resume it to go on")),  # no translation
+    (r"Begin anew without --resume, or in another folder", _("Begin anew in another folder")),  # no translation
+    (r"[;,] or leave such (cases|files) out with --skip-bad", ""),  # no translation
+    (r" \('s3net [^']*' explains\)", ""),  # no translation
+    (r"--output '", _("the folder for the run, ") + "'"),  # no translation
+    (
+        r", or run s3net pretrain, which needs no labels",
+        _(", or train a start for it, which needs none"),
+    ),  # no translation
+)
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50, 30, 8, 18
 _LOSS, _SCORE = (66, 133, 200), (225, 120, 40)
 
@@ -99,7 +111,14 @@ def last_words(path: Path) -> str:
         return ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line.removeprefix("s3net: error: ") for line in lines if line.startswith("s3net: error: ")]
-    return (errors or lines or [""])[-1]
+    return as_in_panel((errors or lines or [""])[-1])
+
+
+def as_in_panel(text: str) -> str:
+    """What the command line says, ``text``, without options that the panel does not have."""
+    for said, shown in _OF_THE_COMMAND_LINE:
+        text = re.sub(said, shown, text)
+    return text
 
 
 def _detached() -> dict:
@@ -206,18 +225,19 @@ class TrainingLog:
         self._key = key
         if facts.st_size == self._offset:
             return False
-        with open(self._path, "rb") as file:
-            file.seek(self._offset)
-            new = file.read()
+        try:
+            with open(self._path, "rb") as file:
+                file.seek(self._offset)
+                new = file.read()
+        except OSError:  # a folder, or forbidden
+            return False
         end = new.rfind(b"\n") + 1  # the last line may be half written
         self._offset += end
         for line in new[:end].decode("utf-8", "replace").splitlines():
-            try:
+            with contextlib.suppress(ValueError, TypeError):  # what another program wrote there
                 entry = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(entry, dict):
-                self._take(entry)
+                if isinstance(entry, dict) and isinstance(entry.get("step", 0), int):
+                    self._take(entry)
         return end > 0
 
     def _forget(self) -> None:

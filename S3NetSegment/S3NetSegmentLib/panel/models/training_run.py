@@ -23,6 +23,7 @@ from ...engine.training.trainer.run_folder import LOG, MODEL, STATUS, RunFolder
 from ..messages import sentence
 from .training_process import (
     TrainingLog,
+    as_in_panel,
     kill_process,
     kill_with_children,
     last_words,
@@ -193,11 +194,10 @@ class TrainingRun:
                 last_words=last_words(self.folder.path / _OUTPUT)
             ).strip()
         if told == "stopped":
-            command, button = "go on with --resume", _("resume it to go on")  # no translation
-            return told, sentence(message).replace(command, button)
+            return told, sentence(as_in_panel(message))
         if told in ("finished", "failed"):
             where = _(" Values like these are set among the settings, above.") if "learning_rate=" in message else ""
-            return told, f"{told.capitalize()}: {message}.{where}"
+            return told, f"{told.capitalize()}: {as_in_panel(message)}.{where}"
         return "none", ""
 
     def _status_stamp(self):

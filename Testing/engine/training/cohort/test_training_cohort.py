@@ -1,5 +1,6 @@
 """Cohorts: what is found in a folder, classes over cases, splits by patient, and every kind of bad folder."""
 
+import dataclasses
 import json
 import shutil
 
@@ -11,6 +12,7 @@ from cohort_files import drawn, phantom, write_cohort
 
 from S3NetSegmentLib.engine import InputError, Volume, run_to_end
 from S3NetSegmentLib.engine.images.reading import read_image
+from S3NetSegmentLib.engine.images.volume import Extent
 from S3NetSegmentLib.engine.images.writing import write_image, write_segmentation
 from S3NetSegmentLib.engine.training.cohort.folder import image_hash, read_cohort
 from S3NetSegmentLib.engine.training.preparation import prepare_cohort, split_cohort
@@ -55,6 +57,22 @@ def test_a_structure_that_some_cases_lack_counts_as_absent_and_is_said(tmp_path)
     assert [c.name for c in cohort.classes] == ["Ring", "Core"]
     assert cohort.notes == ("'Core' is not drawn in 1 of 3 labelled cases (case02) and counts as absent there",)
     assert set(np.unique(cohort.cases[2].read_labels(cohort.classes))) == {0, 1}
+
+
+def test_labels_of_a_part_of_the_image_count_as_background_beside_it_and_that_is_said(tmp_path):
+    write_cohort(tmp_path, 3, label=".nii.gz")
+    volume, labels = phantom(1)
+    part = volume.cropped(Extent((4, 3, 1), (36, 33, 5)))
+    cut = dataclasses.replace(part, array=labels[1:5, 3:33, 4:36])
+    write_image(cut, tmp_path / "labels" / "case01.nii.gz")
+    cohort = read(tmp_path)
+    assert len(cohort.notes) == 1
+    assert cohort.notes[0].startswith(
+        "case01.nii.gz: it covers only 44.4% of its image, and what lies beside counts as background"
+    )
+    expected = np.zeros_like(labels)
+    expected[1:5, 3:33, 4:36] = cut.array
+    assert np.array_equal(cohort.cases[1].read_labels(cohort.classes), expected)
 
 
 def test_class_names_that_differ_between_cases_are_refused(tmp_path):

@@ -80,7 +80,9 @@ def cropped_head(seed, sign=1.0):
 
 
 def test_an_inverted_image_is_told_also_where_its_quantiles_hardly_change():
-    known = looks_of(*(cropped_head(seed) for seed in range(3)))
+    known = dataclasses.replace(
+        looks_of(*(cropped_head(seed) for seed in range(3))), lie=None
+    )  # its ramp may be turned, too
     assert known.warning(look(cropped_head(5))) is None
     assert known.differences(look(cropped_head(5, -1.0))) == [
         "light things stand out in it, dark ones in them, as if it were inverted or of another contrast"
@@ -119,6 +121,73 @@ def test_a_border_as_that_of_the_training_images_is_none_of_the_image_alone():
     assert not any("single value" in found for found in of_before.differences(bordered(5, 9)))
 
 
+def body(seed, size=(14, 40, 36)):
+    """Lies alike in no other way: brighter towards the feet, the front and one side, with organs."""
+    rng = np.random.default_rng(seed)
+    k, j, i = (np.linspace(0, 1, n).reshape([-1 if a == b else 1 for b in range(3)]) for a, n in enumerate(size))
+    inside = (j - 0.5) ** 2 + (i - 0.5) ** 2 + 0.3 * (k - 0.5) ** 2 < 0.2
+    array = inside * (300 - 260 * k + 400 * (j > 0.6) * (i < 0.6)) + rng.normal(0, 15, size)
+    return Volume(array.astype(np.float32), np.diag([-1.0, -1.0, 3.0, 1.0]), f"body{seed}")
+
+
+def turned(degrees, axis=2):
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    matrix = np.eye(4)
+    matrix[np.ix_(*[[n for n in range(3) if n != axis]] * 2)] = [[c, -s], [s, c]]
+    return matrix
+
+
+def test_how_an_image_lies_is_told_where_the_training_images_lay_otherwise():
+    known = looks_of(*(body(seed) for seed in range(3)))
+    image = body(5)
+    for angle in (0, 12):
+        assert known.warning(look(dataclasses.replace(image, ijk_to_ras=turned(angle) @ image.ijk_to_ras))) is None
+    for axis in range(3):
+        oblique = dataclasses.replace(image, ijk_to_ras=turned(32, axis) @ image.ijk_to_ras)
+        assert "it lies turned by 32° against them" in known.differences(look(oblique))
+        varied = looks_of(*(body(seed) for seed in range(3)), oblique)
+        assert not any("turned by" in found for found in varied.differences(look(oblique)))
+
+
+@pytest.mark.parametrize(
+    "ways, said",
+    [
+        (lambda a: a[::-1], "with the order of its slices reversed"), (lambda a: a[:, ::-1], "with the order of its rows reversed"),
+        (lambda a: a[:, ::-1, ::-1], "with the order of its rows and columns reversed"),
+        (lambda a: a.swapaxes(1, 2), "with its axes exchanged"),
+    ],
+)  # fmt: skip
+def test_an_image_whose_header_tells_a_wrong_orientation_is_told(known, ways, said):
+    known = looks_of(*(body(seed) for seed in range(3)))
+    wrong = dataclasses.replace(body(5), array=ways(body(5).array))
+    assert any(
+        said in found and "as if its header told a wrong orientation" in found
+        for found in known.differences(look(wrong))
+    )
+    stored_so = body(5).ordered  # the same image with a header that tells the truth
+    for axes in ((0, 2, 1), (2, 0, 1)):
+        matrix = stored_so.ijk_to_ras[:, [2 - a for a in axes[::-1]] + [3]]
+        truthful = Volume(
+            stored_so.array.transpose(axes)[::-1], matrix @ np.array(_mirror(axes, stored_so.array.shape)), "stored"
+        )
+        assert known.warning(look(truthful)) is None
+
+
+def _mirror(axes, shape):
+    """Voxels of an array of ``shape`` in the order ``axes`` whose first axis runs the other way."""
+    matrix = np.eye(4)
+    matrix[2, 2], matrix[2, 3] = -1, shape[axes[0]] - 1
+    return matrix
+
+
+def test_models_of_before_say_nothing_of_how_their_images_lay_and_the_summary_leaves_the_blocks_out(tmp_path):
+    known = looks_of(*(body(seed) for seed in range(3)))
+    before = TrainingLook.from_dict({k: v for k, v in known.as_dict().items() if k != "lie"})
+    assert before.warning(look(dataclasses.replace(body(5), array=body(5).array[::-1]))) is None
+    model = load_model(write_model(tmp_path / "model.pt", looks=known))
+    assert model.looks == known and "lie" not in model.summary()["looks"]
+
+
 def test_a_single_slice_is_not_judged_by_its_thickness(known):
     volume = phantom(5)[0]
     assert known.warning(look(changed(volume, array=volume.array[3:4], spacing=(1, 1, 40)))) is None
@@ -138,7 +207,8 @@ def test_the_record_is_kept_in_the_file_and_files_without_it_load(tmp_path, know
 
 @pytest.mark.parametrize(
     "damage",
-    [{"kinds": {}}, {"pixel": [2.0, 1.0]}, {"width": [float("nan"), 1.0]}, {"quantiles": [[0, 1]]}, {"height": "x"}, {"gaps": [0.1]}],
+    [{"kinds": {}}, {"pixel": [2.0, 1.0]}, {"width": [float("nan"), 1.0]}, {"quantiles": [[0, 1]]}, {"height": "x"}, {"gaps": [0.1]},
+     {"lie": {"directions": [1.0] * 9, "blocks": "00", "tilt": 0.0, "gain": 0.0}}],
     ids=lambda d: next(iter(d)),
 )  # fmt: skip
 def test_a_damaged_record_is_refused(tmp_path, known, damage):

@@ -107,10 +107,11 @@ def opened(path: Path, image_io: str = "") -> sitk.ImageFileReader:
     return reader
 
 
-def read_itk(path: Path, choose_frame: Callable[[int], int], image_io: str = "") -> tuple[np.ndarray, np.ndarray]:
+def read_itk(path: Path, choose_frame: Callable[..., int], image_io: str = "") -> tuple[np.ndarray, np.ndarray]:
     """Voxels ``[K, J, I]`` or ``[K, J, I, 3]`` and the 4x4 voxel-to-RAS matrix of one file.
 
-    :param choose_frame: called with the number of frames, returns the one to read.
+    :param choose_frame: called with the number of frames, and ``held`` where they are components, see :func:`~..reading.read_image`;
+        returns the one to read.
     :param image_io: SimpleITK's name of the file format, "" to find it.
     :raises InputError: not an image, damaged, an unusable geometry or pixel type.
     """
@@ -124,9 +125,13 @@ def read_itk(path: Path, choose_frame: Callable[[int], int], image_io: str = "")
     if len(further) > 1:
         raise InputError(f"{shown} has {len(size)} dimensions {size}; save one 3D or 4D image")
     color, vector_frames = _channels(reader, components, shown)
+    kind = _pixel_kind(reader)
     if further and vector_frames > 1:
         raise InputError(f"{shown} has frames of {components} components; save one 3D or 4D image")
-    frame = choose_frame(further[0] if further else vector_frames)
+    if vector_frames > 1 and kind not in ("list", "time"):
+        frame = choose_frame(vector_frames, held=f"components in each voxel{kind and f' ({kind})'}")
+    else:
+        frame = choose_frame(further[0] if further else vector_frames)
     if len(size) > 3:
         reader.SetExtractSize([*size[:3], *([0] * (len(size) - 3))])
         reader.SetExtractIndex([0, 0, 0, *(frame if n > 1 else 0 for n in size[3:])])
@@ -203,7 +208,7 @@ def header_matrix(reader: sitk.ImageFileReader, path: Path) -> np.ndarray:
 
 def _channels(reader: sitk.ImageFileReader, components: int, shown: str) -> tuple[bool, int]:
     """Whether the components of a voxel are colours (or a vector of 3), and how many frames they are otherwise."""
-    kind = reader.GetMetaData("NRRD_kinds[pixel]") if reader.HasMetaDataKey("NRRD_kinds[pixel]") else ""
+    kind = _pixel_kind(reader)
     if "complex" in sitk.GetPixelIDValueAsString(reader.GetPixelID()):
         raise InputError(f"{shown} holds complex numbers, which cannot be segmented; save its magnitude")
     if components == 1 or kind in ("list", "time"):
@@ -224,6 +229,11 @@ def _channels(reader: sitk.ImageFileReader, components: int, shown: str) -> tupl
     return False, components
 
 
+def _pixel_kind(reader: sitk.ImageFileReader) -> str:
+    """What the header of an NRRD calls the numbers of a voxel: "list", "vector", "RGB-color", ...; "" in other formats."""
+    return reader.GetMetaData("NRRD_kinds[pixel]") if reader.HasMetaDataKey("NRRD_kinds[pixel]") else ""
+
+
 def _explained(path: Path, text: str) -> InputError:
     """What an ITK error text means for the user."""
     shown = repr(os.fspath(path))
@@ -231,6 +241,11 @@ def _explained(path: Path, text: str) -> InputError:
         return UnknownFormatError(
             f"{shown} is not an image of a known format, or it is cut off; use NIfTI, NRRD, MHA, a DICOM folder, PNG, "
             "JPEG, BMP or TIFF"
+        )
+    if kind := re.search(r"\S*matrix", TextHeader(path).fields.get("kinds", "")):
+        return InputError(
+            f"{shown} holds a matrix in each voxel ({kind[0]}, a tensor of diffusion?), which cannot be segmented; save a number made "
+            "of it, e.g. its anisotropy, as an image of its own"
         )
     if meaning := next((meaning for part, meaning in _MEANINGS.items() if part in text.lower()), ""):
         return InputError(f"{shown} has {meaning}")

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...common.errors import InputError
+from ...common.errors import InputError, image_warning
 from ...common.json_file import read_json
 from ...common.progress import Step, Steps
 from ...images import Segmentation, Volume
@@ -170,6 +171,10 @@ def read_cohort(
         )
     notes: list[str] = []
     images = _files_by_case(folder / IMAGES, notes)
+    if os.path.lexists(folder / LABELS) and not (folder / LABELS).is_dir():
+        raise InputError(
+            f"{str(folder / LABELS)!r} is no folder; rename it, and put the label files into a folder of this name"
+        )
     labels = _files_by_case(folder / LABELS, notes) if (folder / LABELS).is_dir() else {}
     if not images:
         raise InputError(f"cohort {str(folder)!r} is empty: there is no image in {str(folder / IMAGES)!r}")
@@ -200,7 +205,10 @@ def read_cohort(
             case = Case(name, path, labels.get(name), patients.get(name, name), grids[0], channels[name][1:])
             if case.label is not None:
                 with collected_image_warnings() as found:
-                    segments[name] = case._placed(read_segmentation(case.label), None).segments
+                    segmentation = read_segmentation(case.label)
+                    placed = case._placed(segmentation, None)
+                    segments[name] = placed.segments
+                    _note_part(case.label, segmentation, placed)
                 warned += found
             cases.append(case)
         except InputError as error:
@@ -228,6 +236,17 @@ def image_hash(*channels: Volume) -> str:
         for plane in volume.array:
             digest.update(np.ascontiguousarray(plane, dtype="<f4").data)
     return digest.hexdigest()
+
+
+def _note_part(path: Path, segmentation: Segmentation, placed: Segmentation) -> None:
+    """Issues ImageWarning if the label file at ``path``, put onto its image as ``placed``, covers a part of it alone. A DICOM SEG
+    does so where nothing is drawn elsewhere."""
+    own, whole = (math.prod(s.layers[0].shape) for s in (segmentation, placed))
+    if own < whole and not (path.is_dir() or is_dicom(path, file_head(path))):
+        image_warning(
+            f"{str(path)!r}: it covers only {max(own / whole, 0.001):.1%} of its image, and what lies beside counts as background; if "
+            "that was not looked at, draw on the whole image, or cut the image to the same part"
+        )
 
 
 def _files_by_case(folder: Path, notes: list[str]) -> dict[str, Path]:

@@ -178,6 +178,13 @@ class VolumeSlices:
         """The part of each slice, 0 to 1, that lies outside the prepared one."""
         return 1 - self.box[2] * self.box[3] / (self.scaled[0] * self.scaled[1])
 
+    @property
+    def directions(self) -> np.ndarray:
+        """Where the slices, rows and columns of :meth:`oriented` run to, unit vectors (R, A, S), ``[3, 3]``."""
+        axes = self.volume.ijk_to_ras[:3, :3].T[[2 - a for a in self._order]]
+        signs = np.where(self._flips, -1.0, 1.0)[:, None]
+        return signs * axes / np.linalg.norm(axes, axis=1, keepdims=True)
+
     def oriented(self, array: np.ndarray) -> np.ndarray:
         """``array`` [K, J, I(, 3)] as [slices, rows, columns(, 3)]; a view, so that writing into it reaches ``array``."""
         view = np.transpose(array, (*self._order, *range(3, array.ndim)))
