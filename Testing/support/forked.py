@@ -23,6 +23,7 @@ LOADED = (
     "S3NetSegmentLib.engine.few_shot.method", "S3NetSegmentLib.engine.training.trainer.trainer",
     "S3NetSegmentLib.engine.batch.run", "torch._dynamo",
 )  # fmt: skip  # the last: what optimisers load on first use
+_here_forked = False  # whether this process began by _begin
 
 
 def forked(
@@ -41,7 +42,8 @@ def forked_together(
     run: Callable, values: Sequence[tuple], variables: Sequence[Mapping[str, str]], folder=None, patience=PATIENCE
 ) -> list[subprocess.CompletedProcess]:
     """The same in several processes at once, one for each entry of ``values`` and ``variables``."""
-    context = multiprocessing.get_context("forkserver")
+    # In a process that is forked itself all is loaded: a server of its own would load it once more.
+    context = multiprocessing.get_context("fork" if _here_forked else "forkserver")
     context.set_forkserver_preload(list(LOADED))
     with tempfile.TemporaryDirectory() as place:
         files = [[Path(place) / f"{name}{n}" for name in ("out", "err")] for n in range(len(values))]
@@ -100,6 +102,8 @@ def run_code(code: str, *arguments: str) -> None:
 
 
 def _begin(run: Callable, values: tuple, folder, variables: dict[str, str], *files: Path) -> None:
+    global _here_forked
+    _here_forked = True
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for number, file in enumerate(files, 1):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)

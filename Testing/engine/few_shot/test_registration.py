@@ -21,6 +21,7 @@ from S3NetSegmentLib.engine.few_shot.registration.neighbours import (
     registered,
     registration_channels,
 )
+from S3NetSegmentLib.engine.few_shot.registration.picture import correlation, local_likeness
 
 
 def textured(height=48, width=64, seed=0):
@@ -207,3 +208,13 @@ def _in_a_worker(number: int) -> tuple[int, bool, int]:
 def test_workers_of_a_batch_leave_no_thread_behind_either():
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         assert pool.map(_in_a_worker, [1, 2]) == [(1, True, 1), (2, True, 1)]
+
+
+def test_a_neighbourhood_larger_than_the_images_is_all_of_them():
+    rng = np.random.default_rng(4)
+    a = rng.random((3, 8, 9)).astype(np.float32)
+    b = a + rng.normal(0, 0.2, a.shape).astype(np.float32)
+    inside = np.ones(a.shape, bool)
+    whole = local_likeness(a, b, inside, (1e12,) * 3)  # voxels of a millionth of a millimetre
+    assert np.ptp(whole) < 1e-4 and whole.mean() == pytest.approx(correlation(a, b), abs=0.03)
+    assert np.allclose(whole, local_likeness(a, b, inside, (30.0,) * 3), atol=1e-4)
