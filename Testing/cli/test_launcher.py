@@ -14,7 +14,7 @@ from command_line import s3net
 from paths import MODULE, REPOSITORY
 
 from S3NetSegmentLib.cli import environment
-from S3NetSegmentLib.cli.environment import EnvironmentProblem
+from S3NetSegmentLib.engine.common.errors import ResourceError
 from S3NetSegmentLib.file_lock import FileLock
 
 
@@ -117,7 +117,7 @@ def test_a_package_without_metadata_counts_as_slicer_builds_some_itself(tmp_path
 
 
 def test_a_numpy_that_is_too_old_is_not_accepted(monkeypatch):
-    monkeypatch.setattr(environment.importlib.metadata, "version", lambda name: "1.26.4" if name == "numpy" else "99.0")
+    monkeypatch.setattr(environment.metadata, "version", lambda name: "1.26.4" if name == "numpy" else "99.0")
     (lack,) = environment.shortcomings((environment.RUNTIME,))[:1]
     assert "numpy is 1.26.4" in lack
 
@@ -178,7 +178,7 @@ def test_an_update_that_fails_leaves_the_environment_in_use(own, tmp_path, monke
     prepare()
     with monkeypatch.context() as broken:
         broken.setattr(environment.subprocess, "call", without_pip)
-        with pytest.raises(EnvironmentProblem, match="pip says why above"):
+        with pytest.raises(ResourceError, match="pip says why above"):
             prepare(requirements(tmp_path, "a==1.0"))
     prepare()
     assert made == ["create", "install"] and is_complete(folder)
@@ -189,7 +189,7 @@ def test_a_failure_after_the_python_was_gone_leaves_nothing_that_counts_as_compl
     prepare()
     (folder / environment.PYTHON).unlink()
     monkeypatch.setattr(environment.subprocess, "call", without_pip)
-    with pytest.raises(EnvironmentProblem):
+    with pytest.raises(ResourceError):
         prepare()
     assert (folder / environment.PYTHON).exists() and not is_complete(folder)
 
@@ -207,7 +207,7 @@ def test_a_folder_of_somebody_else_is_never_touched(own):
     folder, made = own
     folder.mkdir()
     (folder / "s3net.txt").write_text("important")
-    with pytest.raises(EnvironmentProblem, match="did not make"):
+    with pytest.raises(ResourceError, match="did not make"):
         prepare()
     assert [path.name for path in folder.iterdir()] == ["s3net.txt"] and not made
 
@@ -285,13 +285,13 @@ def test_with_a_driver_and_on_other_systems_the_default_index_is_right(own, monk
 def test_slicers_python_without_torch_is_told_about_the_extension(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/opt/Slicer/bin/PythonSlicer")
     monkeypatch.setattr(environment, "IN_SLICER", True)
-    with pytest.raises(EnvironmentProblem, match=r"PyTorch extension.*PythonSlicer -m pip install"):
+    with pytest.raises(ResourceError, match=r"PyTorch extension.*PythonSlicer -m pip install"):
         environment.enter("s3net", [], (requirements(tmp_path, "no-such-package==1"),))
 
 
 def test_an_environment_that_lacks_something_is_not_entered_again_and_again(tmp_path, monkeypatch):
     monkeypatch.setenv(environment.REENTERED, "1")
-    with pytest.raises(EnvironmentProblem, match="delete that folder"):
+    with pytest.raises(ResourceError, match="delete that folder"):
         environment.enter("s3net", [], (requirements(tmp_path, "no-such-package==1"),))
 
 

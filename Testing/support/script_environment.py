@@ -8,7 +8,8 @@ import os
 import sys
 from pathlib import Path
 
-from S3NetSegmentLib.cli.environment import REENTERED, RUNTIME, EnvironmentProblem, enter
+from S3NetSegmentLib.cli.environment import REENTERED, RUNTIME, enter
+from S3NetSegmentLib.engine.common.errors import ResourceError
 
 _TESTS = Path(__file__).resolve().parents[1] / "requirements.txt"
 
@@ -21,7 +22,7 @@ def enter_environment(for_tests: bool = False) -> None:
     script = Path(sys.argv[0]).resolve()
     try:
         enter(str(script), sys.argv[1:], (RUNTIME, _TESTS) if for_tests else (RUNTIME,))
-    except EnvironmentProblem as problem:
+    except ResourceError as problem:
         raise SystemExit(f"{script.name}: error: {problem}") from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None

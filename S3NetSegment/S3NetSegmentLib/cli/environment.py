@@ -1,48 +1,40 @@
 """Which Python environment runs the command: the present one if it has the packages, otherwise one that venv and pip make.
+Standard library only. pip speaks for itself, and its own settings (index, proxy, ``PIP_FIND_LINKS``) are used as they are."""
 
-Standard library only. pip speaks for itself, and its own settings (index, proxy, ``PIP_FIND_LINKS``) are used as they are.
-"""
-
-import importlib.metadata
-import importlib.util
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+from importlib import metadata, util
 from pathlib import Path
 
+from ..engine.common.errors import ResourceError
 from ..file_lock import FileLock
 from ..user_cache import user_cache
 
 RUNTIME = Path(__file__).resolve().parents[2] / "requirements.txt"
 REPOSITORY = RUNTIME.parents[1]
 IN_SLICER = Path(sys.executable).name.lower().startswith(("pythonslicer", "python-real"))
-LATE_IN_SLICER = {"tifffile", "safetensors"}  # what Slicer's Python may lack: only some files need it, and they say so
 MARKER, LOCK = "s3net.json", "s3net.lock"  # in an environment that we made: what is installed, and who is at work on it
 PYTHON = "Scripts/python.exe" if os.name == "nt" else "bin/python"
 REENTERED = "S3NET_IN_ENVIRONMENT"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"  # PyTorch's own; the default index has CUDA's 3 GB with it on Linux
-
-
-class EnvironmentProblem(RuntimeError):
-    """There is no environment to run in; the text says why and what to do."""
+CPU_TORCH = f"torch --no-deps --index-url {CPU_INDEX} --timeout 5 --retries 0".split()
 
 
 def enter(script: str, arguments: list[str], files: tuple[Path, ...] = (RUNTIME,), quiet: bool = False) -> None:
     """Returns if this interpreter satisfies the requirement ``files``; otherwise the process becomes a Python that does, running
-    ``script`` (on Windows it waits for it). EnvironmentProblem: there is none, and it could not be made."""
-    lacks = "; ".join(shortcomings(files))
-    if not lacks:
+    ``script`` (on Windows it waits for it). ResourceError: there is none, and it could not be made."""
+    if not (lacks := "; ".join(shortcomings(files))):
         return
     if os.environ.get(REENTERED):
-        raise EnvironmentProblem(f"the environment {sys.prefix} is not complete ({lacks}); delete that folder")
+        raise ResourceError(f"the environment {sys.prefix} is not complete ({lacks}); delete that folder")
     if IN_SLICER:
-        raise EnvironmentProblem(
-            f"this is Slicer's Python and it lacks something ({lacks}). Install torch in Slicer with the PyTorch extension and "
-            f"other packages with '{Path(sys.executable).name} -m pip install', or start s3net with an ordinary Python 3.11 "
-            "or newer, which makes its own environment"
+        raise ResourceError(
+            f"this is Slicer's Python and it lacks something ({lacks}). Install torch with the PyTorch extension and other packages "
+            f"with '{Path(sys.executable).name} -m pip install', or start s3net with an ordinary Python from 3.11 on"
         )
     os.environ.pop("PYTHONHOME", None)
     command = [str(prepare(files, quiet)), script, *arguments]
@@ -58,13 +50,12 @@ def shortcomings(files: tuple[Path, ...] = (RUNTIME,)) -> list[str]:
     lacks = []
     for file in files:
         lines = re.findall(r"(?m)^([\w.-]+)\s*((?:>=|==)\s*[\d.]+)?", file.read_text("utf-8"))
-        for name in dict(lines).keys() - (LATE_IN_SLICER if IN_SLICER else set()):
+        for name in dict(lines).keys() - ({"tifffile", "safetensors"} if IN_SLICER else set()):  # few files need them
             wanted = [rule for other, rule in lines if other == name]
             try:
-                present = importlib.metadata.version(name)
-            except importlib.metadata.PackageNotFoundError:
-                spec = importlib.util.find_spec({"pillow": "PIL"}.get(name, name))  # Slicer's own have no metadata
-                if spec is None or spec.origin is None:  # no origin: a folder of that name, not a package
+                present = metadata.version(name)
+            except metadata.PackageNotFoundError:  # as of Slicer's own; a mere folder of that name has no origin
+                if not getattr(util.find_spec({"pillow": "PIL"}.get(name, name)), "origin", None):
                     lacks.append(f"{name} is missing")
                 continue
             here, *others = ([int(n) for n in re.findall(r"\d+", v.partition("+")[0])[:3]] for v in (present, *wanted))
@@ -78,10 +69,9 @@ def own_folder() -> Path:
     disk, somebody's own ``.venv``) one in the user's cache. What we did not make is never changed."""
     named = os.environ.get("S3NET_VENV")
     folder = Path(named or REPOSITORY / ".venv").expanduser().absolute()
-    names = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
-    foreign = MARKER not in names and bool(names - {LOCK})
+    foreign = folder.exists() and not (folder / MARKER).exists() and {*folder.iterdir()} != {*folder.glob(LOCK)}
     if named and foreign:
-        raise EnvironmentProblem(f"s3net did not make what is in {folder}; name another folder in S3NET_VENV")
+        raise ResourceError(f"s3net did not make what is in {folder}; name another folder in S3NET_VENV")
     writable = os.access(folder if folder.exists() else REPOSITORY, os.W_OK)
     if named or ((REPOSITORY / "Testing").is_dir() and writable and not foreign):
         return folder
@@ -90,7 +80,6 @@ def own_folder() -> Path:
 
 def prepare(files: tuple[Path, ...], quiet: bool = False) -> Path:
     """The Python of an environment that satisfies ``files``, made or brought up to date if need be; a second start waits."""
-    files = tuple(dict.fromkeys((RUNTIME, *files)))
     wanted = {line for file in files for line in file.read_text("utf-8").splitlines()}
     try:
         folder = own_folder()
@@ -103,8 +92,7 @@ def prepare(files: tuple[Path, ...], quiet: bool = False) -> Path:
                     make(folder, files, before, quiet)
                     (folder / MARKER).write_text("\n".join(sorted(wanted)), "utf-8")
     except OSError as error:
-        remedy = "make room there or name another folder in S3NET_VENV"
-        raise EnvironmentProblem(f"the environment cannot be made: {error}; {remedy}") from None
+        raise ResourceError(f"no environment: {error}; make room there or name another folder in S3NET_VENV") from None
     return folder / PYTHON
 
 
@@ -126,20 +114,18 @@ def make(folder: Path, files: tuple[Path, ...], before: set[str], quiet: bool) -
         for entry in {*folder.iterdir()} - {folder / LOCK, folder / MARKER}:
             shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
         if subprocess.call([sys.executable, "-m", "venv", folder], stdout=2):
-            raise EnvironmentProblem(f"a virtual environment could not be made in {folder}; Python says why above")
+            raise ResourceError(f"a virtual environment could not be made in {folder}; Python says why above")
     pip = [folder / PYTHON, *"-m pip install --no-user --no-input --only-binary=:all:".split(), *["-q"] * quiet]
     lists = [text for file in files for text in ("-r", str(file))]
-    if cpu:
-        torch = f"torch --no-deps --index-url {CPU_INDEX} --timeout 5 --retries 0".split()
-        if subprocess.call([*pip, *torch, *("-c" if text == "-r" else text for text in lists)], stdout=2):
-            _say("no harm done: PyTorch's index for CPUs gave nothing; the default one may download 3 GB", quiet)
+    if cpu and subprocess.call([*pip, *CPU_TORCH, *("-c" if text == "-r" else text for text in lists)], stdout=2):
+        _say("no harm done: PyTorch's index for CPUs gave nothing; the default one may download 3 GB", quiet)
     if subprocess.call([*pip, *lists], stdout=2):
         (folder / MARKER).write_text("\n".join(before), "utf-8")  # pip changes nothing when it fails
-        raise EnvironmentProblem(
-            "the packages could not be installed; pip says why above. No internet: behind a proxy set HTTPS_PROXY, or run "
-            f"'pip download {' '.join(lists)} -d wheels' on another computer of the same kind, copy the folder, and start "
-            "with PIP_NO_INDEX=1 PIP_FIND_LINKS=wheels. Disk full: name a folder on another disk in S3NET_VENV. No package "
-            f"for Python {sys.version_info[0]}.{sys.version_info[1]}: start with 3.11 or 3.12 (64 bit)"
+        raise ResourceError(
+            "the packages could not be installed; pip says why above. No internet: behind a proxy set HTTPS_PROXY, or run 'pip download "
+            f"{' '.join(lists)} -d wheels' on another computer of the same kind, copy the folder, and start with PIP_NO_INDEX=1 "
+            "PIP_FIND_LINKS=wheels. Disk full: name a folder on another disk in S3NET_VENV. No package for Python "
+            f"{sys.version_info[0]}.{sys.version_info[1]}: start with 3.11 or 3.12 (64 bit)"
         )
 
 

@@ -28,7 +28,7 @@ from . import (
     weights,
 )
 from .demo import command as demo
-from .environment import EnvironmentProblem, enter
+from .environment import enter
 from .parser import Parser
 from .terminal import interrupts
 from .train import finetune, pretrain
@@ -100,8 +100,6 @@ def _code_of_launch(script: str, texts: list[str]) -> int:
         return run(arguments)
     except SystemExit as stop:  # argparse: 0 after help, 2 after a bad argument
         return stop.code if isinstance(stop.code, int) else 1
-    except EnvironmentProblem as problem:
-        return _failed(str(problem), 1, debug)
     except KeyboardInterrupt:
         return _stopped(interrupted())
     except BrokenPipeError:

@@ -14,14 +14,19 @@ import SimpleITK as sitk
 import torch
 from scipy import ndimage
 
+from S3NetSegmentLib.engine.common.progress import run_to_end
 from S3NetSegmentLib.engine.few_shot.registration.alignment import _executed
 from S3NetSegmentLib.engine.few_shot.registration.neighbours import (
     blurred,
     carried,
-    registered,
+    registering,
     registration_channels,
 )
 from S3NetSegmentLib.engine.few_shot.registration.picture import correlation, local_likeness
+
+
+def registered(moving, fixed):
+    return run_to_end(registering(moving, fixed))
 
 
 def textured(height=48, width=64, seed=0):
@@ -93,7 +98,7 @@ def test_blur_keeps_the_sum_of_class_memberships():
 
 
 def test_the_window_answers_while_slices_are_registered():
-    from S3NetSegmentLib.engine.few_shot.registration.neighbours import LEVELS, registering
+    from S3NetSegmentLib.engine.few_shot.registration.neighbours import LEVELS
 
     channels = registration_channels(torch.rand(3, 40, 48, generator=torch.Generator().manual_seed(0)))
     steps, count = registering(channels[:2], channels[1:]), 0

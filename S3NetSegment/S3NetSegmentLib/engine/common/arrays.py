@@ -84,3 +84,6 @@ class LimitedCache(Generic[T]):
         while sum(size for _, size in self._found.values()) > self._limit and len(self._found) > 1:
             del self._found[next(iter(self._found))]
         return found
+
+    def clear(self) -> None:
+        self._found.clear()

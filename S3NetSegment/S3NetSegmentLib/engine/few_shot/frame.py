@@ -21,7 +21,7 @@ from ..common.progress import Step, Steps, as_part_of
 from ..images import AXES, Volume
 from ..images.intensity import IntensityScale
 from ..images.volume import slices_first
-from .registration.neighbours import SliceFields, pairs_at_once, registering, registration_channels
+from .registration.neighbours import PIXELS_AT_ONCE, registering, registration_channels
 
 GREY_STEPS = 2000  # whole intensity steps between dark and bright, for GrowCut
 _LONGEST = 160  # pixels of the working grid
@@ -102,7 +102,8 @@ class Frame:
         self._channels: dict[int, torch.Tensor] = {}  # by the number of a batch of slices
         self._features: torch.Tensor | None = None
         shape = (max(0, len(self.work) - 1), *work_shape, 2)
-        self._fields = SliceFields(torch.zeros(shape), torch.zeros(shape))
+        # Displacements by direction: entry z of those upwards carries what is drawn on slice z to slice z + 1, downwards back.
+        self._fields = {upwards: torch.zeros(shape) for upwards in (True, False)}
         self._registered = {upwards: np.zeros(shape[0], bool) for upwards in (True, False)}
 
     @property
@@ -145,11 +146,11 @@ class Frame:
     @property
     def pairs_at_once(self) -> int:
         """Pairs of slices that are registered in one batch."""
-        return pairs_at_once(self.work_shape)
+        return max(1, PIXELS_AT_ONCE // (self.work_shape[0] * self.work_shape[1]))
 
     def field_onto(self, z: int, upwards: bool) -> torch.Tensor:
         """The displacement ``[1, h, w, 2]`` that carries onto slice ``z`` from the slice below (upwards) or above it."""
-        return self._fields.up[z - 1 : z] if upwards else self._fields.down[z : z + 1]
+        return self._fields[upwards][z - 1 : z] if upwards else self._fields[upwards][z : z + 1]
 
     @one_threaded
     def register(self, first: int, last: int, upwards: bool) -> Steps[None]:
@@ -168,7 +169,7 @@ class Frame:
             below, above = (torch.stack([self.channels(z) for z in (lower + n).tolist()]) for n in (0, 1))
             moving, fixed = (below, above) if upwards else (above, below)
             found = yield from as_part_of(registering(moving, fixed), done, after)
-            (self._fields.up if upwards else self._fields.down)[lower] = found
+            self._fields[upwards][lower] = found
             self._registered[upwards][lower.numpy()] = True
 
     def shrunk_masks(self, masks: np.ndarray) -> torch.Tensor:

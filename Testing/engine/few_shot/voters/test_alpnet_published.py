@@ -10,12 +10,13 @@ from few_shot_phantoms import dice, organs
 from scipy import ndimage
 
 from S3NetSegmentLib.engine import InputError, run_to_end
+from S3NetSegmentLib.engine.common.arrays import LimitedCache
 from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot
 from S3NetSegmentLib.engine.few_shot.settings import FewShotSettings, few_shot_preset
 from S3NetSegmentLib.engine.few_shot.vote.decision import keep_one_part
 from S3NetSegmentLib.engine.few_shot.voters import encoders
 from S3NetSegmentLib.engine.few_shot.voters.alpnet import HeadSettings, PrototypeHead, SupportSlice
-from S3NetSegmentLib.engine.few_shot.voters.encoders import FeatureCache, SliceFeatures
+from S3NetSegmentLib.engine.few_shot.voters.encoders import SliceFeatures
 from S3NetSegmentLib.engine.few_shot.voters.making import published_head
 from S3NetSegmentLib.engine.images import Volume
 from S3NetSegmentLib.engine.images.intensity import intensity_scale
@@ -30,7 +31,7 @@ def no_features_of_other_tests():
 
 
 def features_of(volume, encoder, **options):
-    return SliceFeatures(volume, intensity_scale(volume), "z", encoder, b"", cache=FeatureCache(), **options)
+    return SliceFeatures(volume, intensity_scale(volume), "z", encoder, b"", cache=LimitedCache(10**9), **options)
 
 
 def answer_of(settings, encoder=None, drawn=(9,)):
@@ -156,7 +157,7 @@ def test_the_weights_are_not_copied_and_the_given_encoder_stays_as_it_is():
 
 def test_features_of_the_two_scales_are_not_mistaken_for_each_other():
     volume, _ = organs()
-    encoder, cache = ignorant(), FeatureCache()
+    encoder, cache = ignorant(), LimitedCache(10**9)
     options = {"side": 56, "cells": 16, "cache": cache}
     one, two = (
         run_to_end(SliceFeatures(volume, intensity_scale(volume), "z", e, b"", **options).of([4]))

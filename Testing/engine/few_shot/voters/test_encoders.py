@@ -9,6 +9,7 @@ from few_shot_encoders import ignorant, knowing
 from few_shot_phantoms import dice, organs
 
 from S3NetSegmentLib.engine import InputError, run_to_end
+from S3NetSegmentLib.engine.common.arrays import LimitedCache
 from S3NetSegmentLib.engine.few_shot.drawings.drawing import Drawing
 from S3NetSegmentLib.engine.few_shot.method import (  # fmt: skip
     DrawnPlane,
@@ -19,7 +20,7 @@ from S3NetSegmentLib.engine.few_shot.method import (  # fmt: skip
 )
 from S3NetSegmentLib.engine.few_shot.vote.decision import further_share
 from S3NetSegmentLib.engine.few_shot.voters import encoders
-from S3NetSegmentLib.engine.few_shot.voters.encoders import FeatureCache, SliceFeatures, content_digest, load_encoder
+from S3NetSegmentLib.engine.few_shot.voters.encoders import SliceFeatures, content_digest, load_encoder
 from S3NetSegmentLib.engine.few_shot.voters.prototypes import Prototypes
 from S3NetSegmentLib.engine.images.intensity import intensity_scale
 from S3NetSegmentLib.engine.nets import dinov2
@@ -126,7 +127,7 @@ def few_shot(phantom, encoder, settings=ALPNET, drawn=DRAWN):
 
 
 def features_of(volume, encoder, cache=None, **changes):
-    options = {"side": 84, "cells": 32, "cache": cache or FeatureCache(), **changes}
+    options = {"side": 84, "cells": 32, "cache": cache or LimitedCache(10**9), **changes}
     return SliceFeatures(volume, intensity_scale(volume), "z", encoder, run_to_end(content_digest(volume)), **options)
 
 
@@ -135,7 +136,7 @@ def features_of(volume, encoder, cache=None, **changes):
 
 def test_features_are_encoded_once_and_found_again_by_content(phantom):
     volume, _ = phantom
-    encoder, cache = knowing(), FeatureCache()
+    encoder, cache = knowing(), LimitedCache(10**9)
     first = run_to_end(features_of(volume, encoder, cache).of([3, 4]))
     assert encoder.network.encoded == 2 and first.dtype == torch.float16
     again = run_to_end(features_of(organs()[0], encoder, cache).of([4, 5]))
@@ -144,16 +145,14 @@ def test_features_are_encoded_once_and_found_again_by_content(phantom):
     assert encoder.network.encoded == 4
 
 
-def test_the_cache_stays_within_its_bytes_and_forgets_the_oldest_volume_first():
-    cache, plane = FeatureCache(1000), torch.zeros(100, dtype=torch.float16)
-    for z in range(3):
-        cache.add(("a",), z, plane)
-    cache.add(("b",), 0, plane)
-    assert cache.get(("a",), 0) is not None
-    for z in range(1, 4):
-        cache.add(("b",), z, plane)
-    assert cache.bytes <= 1000
-    assert cache.get(("b",), 3) is not None and cache.get(("a",), 0) is None
+def test_the_features_that_were_not_used_for_longest_are_encoded_anew(phantom):
+    volume, _ = phantom
+    encoder = knowing()
+    one = run_to_end(features_of(volume, encoder, LimitedCache(10**9)).of([1])).nbytes
+    features, before = features_of(volume, encoder, LimitedCache(3 * one)), encoder.network.encoded
+    for numbers, encoded in (([1, 2, 3], 3), ([1], 3), ([4], 4), ([1, 3, 4], 4), ([2], 5)):
+        run_to_end(features.of(numbers))
+        assert encoder.network.encoded - before == encoded
 
 
 def test_pixels_that_the_encoder_sees_are_square_in_mm_and_show_the_body_only():
@@ -287,7 +286,7 @@ def test_a_changed_slice_makes_only_its_own_prototypes_again(phantom, monkeypatc
     monkeypatch.setattr(alpnet, "prototypes_of", lambda s, settings: made.append(s) or real(s, settings))
     monkeypatch.setattr(
         "S3NetSegmentLib.engine.few_shot.voters.prototypes.choose_settings",
-        lambda support, base, **_: type("Choice", (), {"settings": former._head.settings}),
+        lambda support, base, *_: former._head.settings,
     )
     encoded = encoder.network.encoded
     after = part(phantom, encoder, former, changed=9)

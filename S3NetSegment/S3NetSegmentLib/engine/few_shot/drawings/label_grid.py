@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ...common.arrays import corners
 from ...common.errors import InputError
 from ...images import AXES, Volume
 from .support import DrawnPlane, drawn_slices, mixed_slices
@@ -211,8 +212,8 @@ def _rounded(values) -> np.ndarray:
 
 
 def _box(what: str, shape: Sequence[int], matrix: np.ndarray) -> str:
-    corners = [[(-0.5, n - 0.5)[b >> d & 1] for d, n in enumerate(shape[2::-1])] + [1] for b in range(8)]
-    places = (np.asarray(matrix, float) @ np.transpose(corners))[:3]
+    ends = corners((-0.5,) * 3, np.array(shape[2::-1]) - 0.5)
+    places = np.asarray(matrix, float)[:3] @ np.c_[ends, np.ones(8)].T
     sides = [f"{n} {a:.0f} to {b:.0f}" for n, a, b in zip("RAS", places.min(1), places.max(1), strict=True)]
     return f"{what} {', '.join(sides)} mm"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -151,20 +152,18 @@ class CodedLabels:
         counts = label_counts(planes, len(self.members))
         return {code: int(counts[code]) for code in np.flatnonzero(counts).tolist() if code}
 
-    def counts(self) -> dict[int, int]:
+    def counts(self) -> Counter[int]:
         """Label value -> number of voxels."""
-        out: dict[int, int] = {}
+        out: Counter[int] = Counter()
         for code, count in self._counts.items():
-            for value in self.members[code]:
-                out[value] = out.get(value, 0) + count
+            out.update(dict.fromkeys(self.members[code], count))
         return out
 
-    def overlaps(self) -> dict[tuple[int, int], int]:
+    def overlaps(self) -> Counter[tuple[int, int]]:
         """Pairs of label values that overlap, the smaller one first -> number of voxels."""
-        out: dict[tuple[int, int], int] = {}
+        out: Counter[tuple[int, int]] = Counter()
         for code, count in self._counts.items():
-            for pair in combinations(sorted(self.members[code]), 2):
-                out[pair] = out.get(pair, 0) + count
+            out.update(dict.fromkeys(combinations(sorted(self.members[code]), 2), count))
         return out
 
     def label_map(self, values: Collection[int]) -> np.ndarray:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -203,12 +204,8 @@ class _Drawn:
         found: list[Sheet] = [(z, self.labels.with_codes(slices[z])) for z in self.placed.drawn]
         return found + [(plane, self.labels.with_codes(plane.labels)) for plane in self.placed.planes]
 
-    def counts(self) -> dict[int, int]:
-        total: dict[int, int] = {}
-        for _, sheet in self.sheets:
-            for number, count in sheet.counts().items():
-                total[number] = total.get(number, 0) + count
-        return total
+    def counts(self) -> Counter[int]:
+        return sum((sheet.counts() for _, sheet in self.sheets), Counter())
 
 
 def _placed(support: Support, file: SupportFile, segmentation: Segmentation, target: Volume, axis: str) -> _Drawn:
@@ -271,10 +268,7 @@ def _combined(support: Support, found: list[_Drawn], image: Volume) -> list[list
 
 def _spread(support: Support, sheets: list[Sheet]) -> None:
     """Finds the layers of the segments; notes those that overlap, and gives new label values where two of a layer share one."""
-    pairs: dict[tuple[int, int], int] = {}
-    for _, labels in sheets:
-        for pair, count in labels.overlaps().items():
-            pairs[pair] = pairs.get(pair, 0) + count
+    pairs = sum((labels.overlaps() for _, labels in sheets), Counter())
     support.layers = Layers.of(range(1, len(support.segments) + 1), pairs)
     for (a, b), count in sorted(pairs.items()):
         names = " and ".join(repr(support.segments[n - 1].name) for n in (a, b))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -107,11 +108,10 @@ def _on_one_oblique_plane(labels: np.ndarray) -> bool:
 
 def check_drawn(support: Support, image: Volume) -> None:
     """Refuses a support that leaves nothing to do or holds nothing; notes segments of which nothing is drawn."""
-    drawn: dict[str, int] = {}
+    drawn: Counter[str] = Counter()
     for fact in support.facts:
-        for name, count in fact["pixels"].items():
-            drawn[name] = drawn.get(name, 0) + count
-    counts = {segment.name: drawn.get(segment.name, 0) for segment in support.segments}
+        drawn.update(fact["pixels"])
+    counts = {segment.name: drawn[segment.name] for segment in support.segments}
     nothing = [name for name, count in counts.items() if count == 0]
     little = [name for name, count in counts.items() if 0 < count <= _FEW_PIXELS]
     if nothing:

@@ -17,7 +17,7 @@ from ...images.intensity import IntensityScale
 from .alignment import Alignment, align
 from .deformation import MATCHING, deformed, same_intensities, warped
 from .known_labels import KnownLabels, mean_dice
-from .picture import Picture, coarse_alignments, correlation, covered, likeness, moved, picture_of, voxel_size
+from .picture import Picture, coarse_alignments, correlation, covered, likeness, mapped, moved, picture_of, voxel_size
 
 DOUBTFUL = 0.5  # correlation of the aligned images below which a drawn slice in this volume is asked for
 _MARGIN_MM = 8.0  # around the drawing, or so many of the thickest voxels:
@@ -220,7 +220,3 @@ def _most_alike(
             fixed = yield from picture_of(query, query_scale, region, voxel_size(query, region))
             best = max(best, likeness(fixed, moving, matrix))
     return best
-
-
-def mapped(matrix: np.ndarray, index: np.ndarray) -> np.ndarray:
-    return matrix[:3, :3] @ index + matrix[:3, 3:]

@@ -12,7 +12,7 @@ from ...common.arrays import box_around, dice
 from ...common.progress import Step, Steps
 from ...images import AXES, Volume
 from ...images.volume import slices_first
-from .picture import rotation
+from .picture import mapped, rotation
 
 _POINTS = 4000  # of the query volume at which labels are compared
 _AROUND = 0.35  # of the labelled box around it, where there has to be background
@@ -57,7 +57,7 @@ def overlap(query: Volume, known: KnownLabels, support: Volume, labels: np.ndarr
     """Mean Dice of the known labels and those of ``support`` laid over them by ``to_support`` (RAS to RAS), 0 to 1."""
     index, values = known.index, known.values
     matrix = np.linalg.inv(support.ijk_to_ras) @ to_support @ query.ijk_to_ras
-    place = np.rint(matrix[:3, :3] @ index + matrix[:3, 3:]).astype(int)
+    place = np.rint(mapped(matrix, index)).astype(int)
     inside = ((place >= 0) & (place < np.array(support.size)[:, None])).all(0)
     found = np.zeros(len(values), np.uint8)
     found[inside] = labels[tuple(place[::-1, inside])]
@@ -79,7 +79,7 @@ def aligned_by_labels(
     shared = [int(v) for v in np.unique(values[values > 0]) if (labels == v).any()]
     if not shared:
         return None
-    ras = query.ijk_to_ras[:3, :3] @ index + query.ijk_to_ras[:3, 3:]
+    ras = mapped(query.ijk_to_ras, index)
     across = support.ijk_to_ras[:3, AXES.index(axis)] / np.linalg.norm(support.ijk_to_ras[:3, AXES.index(axis)])
     wanted = np.stack([values == v for v in shared]).astype(np.float32)
     box = box_around(labels > 0)
@@ -98,8 +98,7 @@ def aligned_by_labels(
         return matrix
 
     def lacking(numbers: np.ndarray, start: np.ndarray) -> float:
-        matrix = back @ matrix_of(numbers, start)
-        place = (matrix[:3, :3] @ ras + matrix[:3, 3:] - origin)[::-1]
+        place = (mapped(back @ matrix_of(numbers, start), ras) - origin)[::-1]
         found = np.stack([ndimage.map_coordinates(s, place, order=1, mode="constant") for s in soft])
         both = 2 * (found * wanted).sum(1) / np.maximum((found + wanted).sum(1), 1e-6)
         unusual = 0.01 * float((numbers[3:] ** 2).sum())

@@ -6,31 +6,17 @@ Thirion, "Image matching as a diffusion process", 1998, with the symmetric gradi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 
-from ...common.progress import Step, Steps, run_to_end
+from ...common.progress import Step, Steps
 
 LEVELS = ((4, 25), (2, 15), (1, 8))  # (shrink factor, iterations), coarse to fine
 _BLUR = 0.7  # pixels, of the image before it is registered
 _UPDATE_BLUR, _FIELD_BLUR = 1.0, 1.3  # pixels: fluid and elastic smoothness
-_PIXELS_AT_ONCE = 40_000  # fits the cache of a processor
+PIXELS_AT_ONCE = 40_000  # of all slices of a batch: fits the cache of a processor
 _ITERATIONS_AT_ONCE = 8  # between two steps of progress, about 0.03 s
 _REGISTERING = "Registering slices"
-
-
-@dataclass(frozen=True, eq=False)
-class SliceFields:
-    """Displacements between neighbouring slices, float ``[Z - 1, h, w, 2]`` in the coordinates of ``grid_sample``.
-
-    :param up: ``up[z]`` carries what is drawn on slice z to slice z + 1.
-    :param down: ``down[z]`` carries what is drawn on slice z + 1 to slice z.
-    """
-
-    up: torch.Tensor
-    down: torch.Tensor
 
 
 def registration_channels(image: torch.Tensor) -> torch.Tensor:
@@ -40,19 +26,14 @@ def registration_channels(image: torch.Tensor) -> torch.Tensor:
     return torch.cat((smooth, 2 * gradient), 1)
 
 
-def registered(moving: torch.Tensor, fixed: torch.Tensor, levels=LEVELS) -> torch.Tensor:
+def registering(moving: torch.Tensor, fixed: torch.Tensor) -> Steps[torch.Tensor]:
     """Displacements ``u`` ``[N, h, w, 2]`` such that :func:`carried` ``(moving, u)`` looks like ``fixed``.
 
     :param moving, fixed: ``[N, C, h, w]``, channels of comparable scale, about 0 to 1.
     """
-    return run_to_end(registering(moving, fixed, levels))
-
-
-def registering(moving: torch.Tensor, fixed: torch.Tensor, levels=LEVELS) -> Steps[torch.Tensor]:
-    """Steps of :func:`registered`."""
     count, _, height, width = fixed.shape
     field = fixed.new_zeros(count, 2, 1, 1)
-    for shrink, iterations in levels:
+    for shrink, iterations in LEVELS:
         shape = tuple(max(min(4, n), n // shrink) for n in (height, width))
         smaller = [F.interpolate(x, shape, mode="area") if shrink > 1 else x for x in (moving, fixed)]
         field = F.interpolate(field, shape, mode="bilinear", align_corners=False)
@@ -64,11 +45,6 @@ def carried(masks: torch.Tensor, field: torch.Tensor) -> torch.Tensor:
     """``masks`` ``[N, C, h, w]`` moved by ``field`` ``[N, h, w, 2]``."""
     grid = _base_grid(masks.shape[-2], masks.shape[-1], masks) + field
     return F.grid_sample(masks, grid, mode="bilinear", padding_mode="border", align_corners=False)
-
-
-def pairs_at_once(shape: tuple[int, int]) -> int:
-    """How many pairs of slices of this shape are registered in one batch, for bounded memory."""
-    return max(1, _PIXELS_AT_ONCE // (shape[0] * shape[1]))
 
 
 def blurred(images: torch.Tensor, sigma: float) -> torch.Tensor:

@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 from scipy import fft, ndimage
 
-from ...common.arrays import three
+from ...common.arrays import corners, three
 from ...common.progress import Step, Steps
 from ...images import AXES, Extent, Volume
 from ...images.intensity import IntensityScale
@@ -74,14 +74,18 @@ def voxel_size(volume: Volume, part: Extent) -> np.ndarray:
 
 def covered(query: Volume, to_support: np.ndarray, support: Volume, part: Extent, margin: float) -> Extent | None:
     """The box of ``query`` that ``part`` of ``support`` covers, ``margin`` of its size larger; None if it is outside."""
-    corners = np.array(list(product(*zip(np.array(part.start) - 0.5, np.array(part.stop) - 0.5, strict=True))))
     matrix = np.linalg.inv(query.ijk_to_ras) @ np.linalg.inv(to_support) @ support.ijk_to_ras
-    ijk = corners @ matrix[:3, :3].T + matrix[:3, 3]
+    ijk = corners(np.array(part.start) - 0.5, np.array(part.stop) - 0.5) @ matrix[:3, :3].T + matrix[:3, 3]
     low, high = ijk.min(0), ijk.max(0)
     extra = margin * (high - low) + 1
     start = np.clip(np.floor(low - extra + 0.5), 0, query.size).astype(int)
     stop = np.clip(np.ceil(high + extra + 0.5), 0, query.size).astype(int)
     return Extent(tuple(start.tolist()), tuple(stop.tolist())) if (stop > start).all() else None
+
+
+def mapped(matrix: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Places ``[3, n]`` under a 4x4 ``matrix``."""
+    return matrix[:3, :3] @ index + matrix[:3, 3:]
 
 
 def likeness(fixed: Picture, moving: Picture, to_support: np.ndarray) -> float:
@@ -196,8 +200,8 @@ def rotation(axis: np.ndarray, angle: float) -> np.ndarray:
 def _patch(source: Picture, target: Picture, middle: np.ndarray, linear: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """``source`` on the lattice of ``target``, an odd number of cells around ``middle``, and 1 where it reaches."""
     to_ras = linear @ target.matrix[:3, :3]
-    corners = np.array(list(product((-0.5, 0.5), repeat=3))) * source.array.shape[::-1]
-    cells = np.abs(corners @ source.matrix[:3, :3].T @ np.linalg.inv(to_ras).T).max(0)
+    ends = corners((-0.5,) * 3, (0.5,) * 3) * source.array.shape[::-1]
+    cells = np.abs(ends @ source.matrix[:3, :3].T @ np.linalg.inv(to_ras).T).max(0)
     half = np.ceil(cells).astype(int)
     grid = np.stack(np.meshgrid(*(np.arange(-h, h + 1) for h in half[::-1]), indexing="ij")[::-1]).reshape(3, -1)
     ras = to_ras @ grid + middle[:, None]

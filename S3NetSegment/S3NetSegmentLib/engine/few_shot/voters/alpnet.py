@@ -232,14 +232,6 @@ class PrototypeHead:
         # a floor, so that a class that only a far slice shows keeps its relative order
         return logits.log_softmax(1).clamp_min(-60).exp()
 
-    def similarity(self, features: torch.Tensor) -> torch.Tensor:
-        """How well each support slice explains each query slice: the mean over the cells of ``features``
-        ``[N, C, h, w]`` of their best cosine similarity to one of its prototypes, ``[N, S]``."""
-        head = (
-            self if self.settings.weighting != "none" else self.only(range(len(self.support)), weighting="similarity")
-        )
-        return head._similarity(head._likeness(features))
-
     def _likeness(self, features: torch.Tensor) -> torch.Tensor:
         """Cosine similarity of every prototype to every cell of ``features`` ``[N, C, h, w]``: ``[N, P, h * w]``."""
         cells = features.to(self._bank.dtype).flatten(2)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ...common.arrays import LimitedCache
 from ...common.device import choose_device
 from ...common.errors import InputError
 from ...common.progress import Step, Steps, as_part_of, run_to_end
@@ -120,40 +121,8 @@ def load_encoder(
     return FewShotEncoder(entry.name, stored.sha256 if stored else "", network)
 
 
-class FeatureCache:
-    """Features of slices in memory, at most ``size`` bytes; the volumes that were not used for longest go first."""
-
-    def __init__(self, size: int = _BYTES):
-        self.size = size
-        self._kept: dict[tuple, dict[int, torch.Tensor]] = {}
-
-    def get(self, key: tuple, number: int) -> torch.Tensor | None:
-        """Features of slice ``number`` under ``key``, or None."""
-        if key not in self._kept:
-            return None
-        self._kept[key] = self._kept.pop(key)
-        return self._kept[key].get(number)
-
-    def add(self, key: tuple, number: int, features: torch.Tensor) -> None:
-        """Keeps ``features``, and forgets others where they would be too many."""
-        self._kept[key] = self._kept.pop(key, {})
-        self._kept[key][number] = features
-        while self.bytes > self.size and (len(self._kept) > 1 or len(self._kept[key]) > 1):
-            oldest = next(iter(self._kept))
-            slices = self._kept[oldest]
-            del slices[next(iter(slices))]
-            if not slices:
-                del self._kept[oldest]
-
-    @property
-    def bytes(self) -> int:
-        return sum(f.numel() * f.element_size() for slices in self._kept.values() for f in slices.values())
-
-    def clear(self) -> None:
-        self._kept.clear()
-
-
-SHARED = FeatureCache()  # of this process: a volume that is opened again is not encoded again
+# Features of slices: a volume that is opened again in this process is not encoded again.
+SHARED: LimitedCache[torch.Tensor] = LimitedCache(_BYTES)
 
 
 @dataclass(frozen=True)
@@ -196,7 +165,7 @@ class SliceFeatures:
         side: int,
         cells: int,
         pitch: float | None = None,
-        cache: FeatureCache = SHARED,
+        cache: LimitedCache[torch.Tensor] = SHARED,
         whole: bool = False,
         three: bool = False,
     ):
@@ -235,7 +204,7 @@ class SliceFeatures:
         found: dict[int, torch.Tensor] = {}
         missing = []
         for number in dict.fromkeys(numbers):
-            kept = None if network else self._cache.get(self._key, number)
+            kept = None if network else self._cache.get((self._key, number))
             if kept is None:
                 missing.append(number)
             else:
@@ -253,7 +222,7 @@ class SliceFeatures:
                 features = resized[0].half()
             found[number] = features
             if network is None:
-                self._cache.add(self._key, number, features)
+                self._cache.add((self._key, number), features, features.nbytes)
         return torch.stack([found[number] for number in numbers])
 
     def image(self, number: int) -> torch.Tensor:

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ...common.errors import InputError
 from ...common.progress import Step, Steps, as_part_of
 from ...common.tensors import area_average
 from ...nets.encoder import Encoder
@@ -76,9 +75,7 @@ class Prototypes(Voter):
         self._published, self._training = published, training
         self._other_volumes, self._former = tuple(other_volumes), former
         self._temperature = temperature
-        self._numbers: list[int] = []
-        self._known: list[np.ndarray] = []
-        self._names: list[bytes] = []
+        self._known: dict[int, np.ndarray] = {}  # of the slices drawn in this volume, by their numbers
         self._head: PrototypeHead | None = None
         self._other_head: PrototypeHead | None = None
 
@@ -112,7 +109,7 @@ class Prototypes(Voter):
 
         :param head: of these slices; None: the one that was made of the encoder's features.
         """
-        head, own = head or self._head, self._numbers
+        head, own = head or self._head, list(self._known)
         if head is None:
             raise ValueError("nothing is drawn in this volume")
         if without in own and len(own) > 1:
@@ -155,25 +152,23 @@ class Prototypes(Voter):
         """The heads once more, of features by ``network``."""
         head = other_head = None
         if self._head is not None:
-            features = yield from self._features.of(self._numbers, network)
-            support = [self._support(f, known, self._features) for f, known in zip(features, self._known, strict=True)]
-            head = PrototypeHead(support, self._head.settings)
+            features = yield from self._features.of(list(self._known), network)
+            slices = zip(features, self._known.values(), strict=True)
+            head = PrototypeHead([self._support(*one, self._features) for one in slices], self._head.settings)
         if self._other_head is not None:
             other_head = PrototypeHead((yield from self._support_elsewhere(network)), self._other_head.settings)
         return head, other_head
 
     def _prepare(self) -> Steps[None]:
-        known = known_slices(self._drawing)
-        if known:
-            self._numbers, self._known = list(known), list(known.values())
-            self._names = [_named(plane, number) for number, plane in known.items()]
-            features = yield from as_part_of(self._features.of(self._numbers), 0.0, 0.5)
-            self._head = self._head_of(list(zip(features, known.values(), strict=True)))
+        self._known = known_slices(self._drawing)
+        if self._known:
+            features = yield from as_part_of(self._features.of(list(self._known)), 0.0, 0.5)
+            self._head = self._head_of(list(zip(features, self._known.values(), strict=True)))
         other = yield from as_part_of(self._support_elsewhere(), 0.5, 1.0)
         if other:
             settings = self._published or HeadSettings(temperature=self._temperature, weighting="similarity")
             if self._choose and self._published is None:
-                settings = choose_settings([other[n] for n in _spread(len(other), _MOST_LEFT_OUT)], settings).settings
+                settings = choose_settings([other[n] for n in _spread(len(other), _MOST_LEFT_OUT)], settings)
             self._other_head = PrototypeHead(other, settings)
         self._former = None
 
@@ -181,8 +176,8 @@ class Prototypes(Voter):
         """The drawn slices of the other volumes."""
         found = []
         for n, one in enumerate(self._other_volumes):
-            part = as_part_of(one.features.of(list(one.known), network), n / len(self._other_volumes), 1.0)
-            features = yield from part
+            done, after = (m / len(self._other_volumes) for m in (n, n + 1))
+            features = yield from as_part_of(one.features.of(list(one.known), network), done, after)
             for f, plane in zip(features, one.known.values(), strict=True):
                 found.append(self._support(f, plane, one.features))
         return found
@@ -190,13 +185,13 @@ class Prototypes(Voter):
     def _head_of(self, slices: list[tuple[torch.Tensor, np.ndarray]]) -> PrototypeHead:
         """The head of the drawn slices; where only some of them changed, the rest of the former one stays."""
         former = self._former
-        if former is not None and former._numbers == self._numbers and former._head is not None:
+        same_values = former is not None and former._drawing.values == self._drawing.values
+        if former is not None and former._head is not None and same_values and list(former._known) == list(self._known):
             head = former._head
-            if former._drawing.values == self._drawing.values:
-                for i, (new, old) in enumerate(zip(self._names, former._names, strict=True)):
-                    if new != old:
-                        head = head.replaced(i, self._support(*slices[i], self._features))
-                return self._chosen(list(head.support), head)
+            for i, (new, old) in enumerate(zip(self._known.values(), former._known.values(), strict=True)):
+                if not np.array_equal(new, old):
+                    head = head.replaced(i, self._support(*slices[i], self._features))
+            return self._chosen(list(head.support), head)
         return self._chosen([self._support(*s, self._features) for s in slices], None)
 
     def _chosen(self, support: list[SupportSlice], head: PrototypeHead | None) -> PrototypeHead:
@@ -204,8 +199,10 @@ class Prototypes(Voter):
             temperature=self._temperature, neighbourhood=_NEIGHBOURHOOD, weighting="distance", reach_mm=_REACH_MM
         )
         if self._choose and self._published is None and len(support) > 1:
-            place = torch.tensor(self._numbers, dtype=torch.float32, device=self._device) * self._features.slice_spacing
-            base = choose_settings(support, base, distances_mm=(place[:, None] - place[None]).abs()).settings
+            place = (
+                torch.tensor(list(self._known), dtype=torch.float32, device=self._device) * self._features.slice_spacing
+            )
+            base = choose_settings(support, base, (place[:, None] - place[None]).abs())
         return head if head is not None and head.settings == base else PrototypeHead(support, base)
 
     def _support(self, features: torch.Tensor, known: np.ndarray, of: SliceFeatures) -> SupportSlice:
@@ -242,10 +239,6 @@ def _spread(count: int, most: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)) if count else np.zeros(0, int)
 
 
-def _named(plane: np.ndarray, number: int) -> bytes:
-    return number.to_bytes(4, "little") + np.ascontiguousarray(plane).tobytes()
-
-
 def _resampling(view, frame: Frame):
     """Brings shares ``[n, C, h, w]`` of ``view`` to the working grid of ``frame``; beyond the view is background."""
     weights = []
@@ -269,64 +262,35 @@ def _resampling(view, frame: Frame):
     return place_on_frame
 
 
-@dataclass(frozen=True)
-class HeadChoice:
-    """The outcome of :func:`choose_settings`.
-
-    :param settings: the chosen settings.
-    :param dice: its mean Dice over the left-out slices and classes, 0 to 1, on the grid of the features; None with fewer
-        than two slices.
-    :param slice_dice: the same per left-out slice; None for a slice whose classes no other slice shows.
-    :param tried: (window, temperature) -> mean Dice.
-    """
-
-    settings: HeadSettings
-    dice: float | None
-    slice_dice: tuple[float | None, ...]
-    tried: dict[tuple[int, float], float]
-
-
 def choose_settings(
-    support: Sequence[SupportSlice],
-    base: HeadSettings | None = None,
-    *,
-    temperatures: Sequence[float] = TEMPERATURES,
-    windows: Sequence[int] = WINDOWS,
-    distances_mm: torch.Tensor | None = None,
-) -> HeadChoice:
-    """Temperature and window by leave-one-support-slice-out, beginning from ``base``, which stays unless another setting
-    is clearly better or there are fewer than two slices that share a class.
+    support: Sequence[SupportSlice], base: HeadSettings, distances_mm: torch.Tensor | None = None
+) -> HeadSettings:
+    """``base`` with the temperature and window that predict each slice best from the others; ``base`` itself unless that is
+    clearly better, or where no two slices share a class.
 
     :param distances_mm: ``[S, S]`` between the drawn slices, if the weighting of ``base`` needs it.
-    :raises InputError: as :class:`PrototypeHead`.
     """
-    base = base or HeadSettings()
-    if not support:
-        raise InputError("draw at least one slice")
-    unknown = HeadChoice(base, None, (None,) * len(support), {})
     if len(support) < 2:
-        return unknown
+        return base
     smallest = min(min(s.features.shape[1:]) for s in support)
-    sides = [base.window, *(w for w in windows if w != base.window and w <= smallest)]
-    degrees = [base.temperature, *(t for t in temperatures if t != base.temperature)]
-    results = {}
-    for window in sides:
+    dice: dict[tuple[int, float], float] = {}
+    for window in dict.fromkeys((base.window, *(w for w in WINDOWS if w <= smallest))):
         whole = PrototypeHead(support, dataclasses.replace(base, window=window))
-        for temperature in degrees:
-            results[window, temperature] = _left_out(whole, temperature, distances_mm)
-    tried = {key: mean for key, per_slice in results.items() if (mean := _mean(per_slice)) is not None}
-    if not tried:
-        return unknown
+        for temperature in dict.fromkeys((base.temperature, *TEMPERATURES)):
+            known = [d for d in left_out_dice(whole, temperature, distances_mm) if d is not None]
+            if known:
+                dice[window, temperature] = sum(known) / len(known)
     first = (base.window, base.temperature)
-    best = max(tried, key=lambda key: tried[key])
-    best = best if tried[best] > tried[first] + _WORTH else first
-    settings = dataclasses.replace(base, window=best[0], temperature=best[1])
-    return HeadChoice(settings, tried[best], results[best], tried)
+    best = max(dice, key=lambda key: dice[key], default=first)
+    if best == first or dice[best] <= dice[first] + _WORTH:
+        return base
+    return dataclasses.replace(base, window=best[0], temperature=best[1])
 
 
-def _left_out(whole: PrototypeHead, temperature: float, distances_mm) -> tuple[float | None, ...]:
-    """Mean Dice of each slice predicted from all others; classes that only this slice shows do not count."""
-    found = []
+def left_out_dice(whole: PrototypeHead, temperature: float, distances_mm=None) -> list[float | None]:
+    """Mean Dice of each slice predicted from all others, on the grid of the features; classes that only this slice shows do not
+    count, None where that is so of all."""
+    found: list[float | None] = []
     for i, left in enumerate(whole.support):
         others = [j for j in range(len(whole.support)) if j != i]
         head = whole.only(others, temperature=temperature)
@@ -343,9 +307,4 @@ def _left_out(whole: PrototypeHead, temperature: float, distances_mm) -> tuple[f
                 said = (answer == c).to(coverage) * known
                 values.append(2 * float(torch.minimum(said, coverage[c]).sum()) / (float(said.sum()) + drawn))
         found.append(sum(values) / len(values) if values else None)
-    return tuple(found)
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [v for v in values if v is not None]
-    return sum(known) / len(known) if known else None
+    return found

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from itertools import product
 
 import numpy as np
 import torch
 from scipy import ndimage
 
+from ...common.arrays import corners
 from ...common.progress import Step, Steps
 from ...images import AXES, Volume
 from ..drawings.drawing import SoftDrawing
 from ..frame import Frame
-from ..registration.fitting import Fitted, mapped
+from ..registration.fitting import Fitted
 from ..registration.known_labels import KnownLabels, mean_dice
+from ..registration.picture import mapped
 from .voter import Voter
 
 _PATCH_MM = 4.0  # around a voxel, in which images are compared
@@ -32,10 +33,8 @@ _RIDGE = 0.1  # of the mean product: keeps weights from following the noise
 _LEAST = 1e-4  # product of differences that is as good as none
 _POINTS = 8000  # at which the patients are compared
 _ROUNDS = 4  # of asking who agrees with those who agree
-_ASTRAY, _BEHIND = (
-    0.6,
-    0.1,
-)  # agreement with the others below which a patient lies elsewhere, if it is so far below the middle
+# Agreement with the others below which a patient lies elsewhere, if it is so far below the middle.
+_ASTRAY, _BEHIND = 0.6, 0.1
 _LEAST_WEIGHT = 0.05  # weight of a patient whom nobody agrees with
 
 
@@ -121,9 +120,8 @@ class Transferred(Voter):
             return np.ones((1, index.shape[1]), np.float32)
         differences = np.stack([one.differences(self._query, index) for one in fitted]).reshape(-1, *shape)
         reliability = [one.reliability * max(0.05, one.alignment.correlation) for one in fitted]
-        return fusion_weights(differences, reliability, (0.0, *(_PATCH_MM / np.array(frame.work_spacing[1:])))).reshape(
-            -1, index.shape[1]
-        )
+        patch = (0.0, *(_PATCH_MM / np.array(frame.work_spacing[1:])))
+        return fusion_weights(differences, reliability, patch).reshape(-1, index.shape[1])
 
     def _shares(self, fitted: Sequence[Fitted], index: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Class shares ``[C, n]`` at voxels ``index``: all support volumes by their ``weights`` ``[S, n]``."""
@@ -231,12 +229,10 @@ def _points(query: Volume, fitted: Sequence[Fitted]) -> np.ndarray:
     """Voxels of ``query`` on a lattice over all that the patients were laid over."""
     lows, highs = [], []
     for one in fitted:
-        size = np.array(one.region.array.shape[::-1])
-        corners = np.array(list(product(*zip(np.zeros(3), size - 1, strict=True)))).T
-        matrix = np.linalg.inv(query.ijk_to_ras) @ one.region.matrix
-        corners = matrix[:3, :3] @ corners + matrix[:3, 3:]
-        lows.append(corners.min(1))
-        highs.append(corners.max(1))
+        ends = corners(np.zeros(3), np.array(one.region.array.shape[::-1]) - 1)
+        places = mapped(np.linalg.inv(query.ijk_to_ras) @ one.region.matrix, ends.T)
+        lows.append(places.min(1))
+        highs.append(places.max(1))
     low = np.clip(np.min(lows, 0), 0, np.array(query.size) - 1)
     high = np.clip(np.max(highs, 0), 0, np.array(query.size) - 1)
     sides = (high - low) * query.spacing
