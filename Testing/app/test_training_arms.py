@@ -4,11 +4,15 @@ import argparse
 import dataclasses
 import sys
 
+import numpy as np
 import pytest
 from paths import REPOSITORY
 
+from S3NetSegmentLib.engine.images import Volume
+from S3NetSegmentLib.engine.images.writing import write_image
 from S3NetSegmentLib.engine.training.configuration import finetuning_configuration
 from S3NetSegmentLib.engine.training.ideal.settings import finetuning_preset
+from S3NetSegmentLib.engine.training.settings import CohortSettings
 
 
 @pytest.fixture
@@ -21,6 +25,7 @@ def arms(monkeypatch):
 
 def recipe_of(arms, **changes):
     options = {"change": [], "pretraining_change": [], "steps": None, "pretraining_steps": None, "paper_steps": None}
+    options |= {"full": False, "device": "cpu"}
     return arms.Recipe.of(argparse.Namespace(**{**options, **changes}))
 
 
@@ -31,6 +36,26 @@ def test_the_arm_with_the_papers_name_has_the_published_settings_optimiser_and_s
     assert recipe.paper_trainer == dataclasses.replace(published.trainer, precision="bf16")
     assert recipe.trainer.optimizer != recipe.paper_trainer.optimizer
     assert recipe_of(arms, steps=12).paper_trainer.steps == 12
+
+
+def test_in_full_size_the_arms_are_the_presets(arms):
+    recipe = recipe_of(arms, full=True)
+    published, plus = finetuning_configuration("paper"), finetuning_configuration("plus")
+    assert arms.arm_settings("paper", recipe) == published.task and recipe.paper_trainer.steps == 30_000
+    assert arms.arm_settings("plus", recipe) == plus.task and recipe.cohort == plus.cohort
+    assert (recipe.trainer.steps, recipe.slices, recipe.unlabelled) == (10_000, 24, 12)
+
+
+def test_in_full_size_whole_slices_are_seen(arms, monkeypatch, tmp_path):
+    import train_cases
+
+    volume = Volume(np.zeros((3, 200, 240), np.int16), np.diag((1.5, 1.5, 10.0, 1.0)))
+    (tmp_path / "mr_cardiac_acdc").mkdir()
+    write_image(volume, tmp_path / "mr_cardiac_acdc" / "p_ED_image.nii.gz")
+    monkeypatch.setattr(train_cases, "SHARED_DATA", tmp_path)
+    seen = train_cases.SETS["acdc"].seen_by(CohortSettings(), whole=True).layout
+    assert (seen.spacing, seen.plane) == (1.5, "axial") and 240 <= seen.side <= 256
+    assert train_cases.SETS["acdc"].seen_by(CohortSettings()).layout == train_cases.SETS["acdc"].layout
 
 
 def test_the_arm_cross_has_the_published_losses_and_all_else_of_the_other_arms(arms):
