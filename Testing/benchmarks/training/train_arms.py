@@ -13,10 +13,11 @@
 Arms: ``supervised`` sees labelled slices alone; ``paper`` is the preset ``paper`` of fine-tuning: cross pseudo supervision with the
 published optimiser, learning rate, schedule and transformations, which takes part of its 30,000 steps (``--paper-steps``; all
 are days on a CPU); ``cross`` has its losses with the optimiser, schedule and transformations of the other arms; ``plus`` is the
-default of fine-tuning; ``pretrained`` the same from a network that was pre-trained on the training patients' images; ``ceiling`` is
+default of fine-tuning; ``consistent`` sees labelled slices and learns that the answer to an unlabelled one moves with it, as S3-Net's
+does (weight 1, no pseudo-labels); ``pretrained`` the same from a network that was pre-trained on the training patients' images; ``ceiling`` is
 ``supervised`` with labels of all training patients. Steps, learning rate and slices in a step are, but for ``paper``, those of the
 preset ``tiny`` of ``s3net finetune`` and ``s3net pretrain``; all arms have as many slices in a step, of which half are unlabelled in
-``paper`` and ``cross`` and, once the teacher deserves trust, in ``plus``. The teacher's answers take a third of a step more; pre-training
+``paper``, ``cross`` and ``consistent`` and, once the teacher deserves trust, in ``plus``. The teacher's answers take a third of a step more; pre-training
 comes on top.
 
 A seed draws patients: those for training (of which the first are labelled) and those for the test; no image of a test
@@ -53,6 +54,7 @@ if __name__ == "__main__":
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+from consistency import ConsistentFinetuning  # noqa: E402
 from paths import SHARED_DATA  # noqa: E402
 from train_cases import SETS, DataSet, drawn_cohorts, volume_dice  # noqa: E402
 
@@ -72,7 +74,7 @@ from S3NetSegmentLib.engine.training.slices.batches import SliceBatches, TwoStre
 from S3NetSegmentLib.engine.training.trainer.optimisation import TrainingTask  # noqa: E402
 from S3NetSegmentLib.engine.training.trainer.trainer import Trainer  # noqa: E402
 
-ARMS = ("supervised", "paper", "cross", "plus", "pretrained", "ceiling")
+ARMS = ("supervised", "paper", "cross", "consistent", "plus", "pretrained", "ceiling")
 LOSSES_OF_PAPER = ("unlabelled_weight", "ramp_share", "views", "teacher", "threshold", "pseudo_dice", "trust", "mix")
 FAILED = 0.5  # Dice below which a structure counts as a failure
 
@@ -94,6 +96,8 @@ def main() -> None:
         flush=True,
     )
     data = data.seen_by(recipe.cohort, whole=options.full)
+    if data.layout.is_3d and "consistent" in options.arms:
+        sys.exit("the arm consistent is one of slices; leave it out in 3D")
     if data.layout.is_3d:
         print(f"3D: patches of {data.layout.depth} slices that lie {data.layout.thickness:.3g} mm apart", flush=True)
     results = Results(options, recipe)
@@ -186,7 +190,8 @@ def arm_results(data: DataSet, arms: list[str], seed: int, labelled: int, recipe
             bank = run_to_end(build_bank(train.cases, train.classes, data.layout, device=recipe.device))
             for arm in members:
                 before, seconds = pretrained(bank, seed, recipe) if arm == "pretrained" else ({}, 0.0)
-                task = IdealFinetuning(
+                kind = ConsistentFinetuning if arm == "consistent" else IdealFinetuning
+                task = kind(
                     len(data.classes) + 1,
                     arm_settings(arm, recipe),
                     in_channels=data.layout.inputs,
@@ -204,7 +209,7 @@ def arm_batches(arm: str, bank: SliceBank, seed: int, recipe: Recipe) -> TwoStre
     slices, unlabelled = TwoStreamBatchSettings(recipe.slices, recipe.unlabelled).patches(bank.layout.depth)
     if arm in ("supervised", "ceiling"):
         return TwoStreamBatches(bank, slices, 0, seed)
-    if arm in ("paper", "cross"):
+    if arm in ("paper", "cross", "consistent"):
         return TwoStreamBatches(bank, slices - unlabelled, unlabelled, seed)
     return TwoStreamBatches(bank, slices, unlabelled, seed)  # these take the place of labelled ones
 
@@ -218,7 +223,7 @@ def arm_settings(arm: str, recipe: Recipe) -> FinetuningSettings:
             FinetuningSettings(network=recipe.finetuning.network),
             **{name: getattr(paper, name) for name in LOSSES_OF_PAPER},
         )
-    if arm in ("supervised", "ceiling"):
+    if arm in ("supervised", "consistent", "ceiling"):
         return dataclasses.replace(recipe.finetuning, unlabelled_weight=0.0)
     return recipe.finetuning
 
