@@ -57,8 +57,22 @@ def test_an_encoder_that_is_trained_on_others_does_not_see_the_set(encoders, mon
 
     monkeypatch.setattr(networks, "scans", scans)
     before = networks.made("random", "nothing", "ct", 0, steps=1)[0].state_dict()
-    for trained_on, expected in (("others", set(cases.PIXEL_MM) - {"ct"}), ("own", {"ct"})):
+    monkeypatch.setattr(networks, "synthetic", lambda: scans("scenes")[0])
+    others = set(cases.PIXEL_MM) - {"ct"}
+    for trained_on, expected in (("others", others), ("own", {"ct"}), ("others and scenes", {*others, "scenes"})):
         seen.clear()
         after = networks.made(encoder, trained_on, "ct", 0, steps=1)[0].state_dict()
         assert set(seen) == expected
         assert any((after[name] != weights).any() for name, weights in before.items() if "weight" in name)
+
+
+def test_synthetic_scenes_are_slices_with_contrast_and_the_same_each_time(encoders, monkeypatch):
+    import encoder_cases as cases
+
+    monkeypatch.setattr(cases, "SCENES", 3)
+    cases.synthetic.cache_clear()
+    first = cases.synthetic()
+    cases.synthetic.cache_clear()
+    assert first.images.shape == (3, cases.SIDE, cases.SIDE) and not first.labels.any()
+    assert np.array_equal(first.images, cases.synthetic().images) and first.images.std((1, 2)).min() > 5
+    cases.synthetic.cache_clear()

@@ -12,10 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from S3NetSegmentLib.engine.few_shot.settings import few_shot_preset
+from S3NetSegmentLib.engine.few_shot.voters import encoders, self_training
 from S3NetSegmentLib.engine.few_shot.voters.alpnet import HeadSettings
 from S3NetSegmentLib.engine.few_shot.voters.making import published_head
+from S3NetSegmentLib.engine.nets import unet
+from S3NetSegmentLib.engine.segment.s3net import fit
 from S3NetSegmentLib.engine.segment.settings import preset
+from S3NetSegmentLib.engine.training import settings as training
 from S3NetSegmentLib.engine.training.configuration import finetuning_configuration, pretraining_configuration
+from S3NetSegmentLib.engine.training.ideal import finetuning
 
 NOT_STATED = "not stated"
 
@@ -88,7 +93,8 @@ S3NET = (
         "`paper` ends when labels stand still: the published rule ends at two or three labels whatever the image holds"),
     Row("networks", "restarts", 1),
     Row("random seed", "seed", "none", "the same image gives the same answer"),
-    Row("learning rate (SGD, momentum 0.9)", "learning_rate", 0.2),
+    Row("learning rate (SGD)", "learning_rate", 0.2),
+    Row("momentum", "of the fit: momentum", 0.9),
     Row("weight of the clustering loss", "clustering_weight", 3.5),
     Row("weight of the affine loss", "affine_weight", 0.2),
     Row("transformation", "transformation", "quarter", "one turn teaches one turn; `paper` draws one anew in each step"),
@@ -120,7 +126,7 @@ ALPNET_INFERENCE = (
     Row("intensities", "encoder_input", "zscore"),
     Row("scale before that", "", "CT: window -125 to 275; MR: highest 0.5 % clipped",
         "one scale for all images, made without asking what they are",
-        here="the tool's own scale for the volume; mean and deviation of 24 slices"),
+        here=f"the tool's own scale for the volume; mean and deviation of {encoders._LOOKED_AT} slices"),
     Row("slices of one input (an option of the published program)", "encoder_slices", "one"),
     Row("adapters", "", "rank 4, trained", "`s3net pretrain --method alpnet` trains them; a published file has none",
         here="what the encoder's file holds"),
@@ -151,7 +157,7 @@ ALPNET_INFERENCE = (
     Row("weights after a slice", "", "kept, though the program means to put them back",
         "an answer must not hang on the slices before it", here="those of the encoder"),
     Row("what is trained then", "", "the adapters", "other encoders have no place for adapters",
-        here="adapters of rank 4, which are new; an encoder that is no transformer as a whole"),
+        here=f"adapters of rank {self_training._RANK}, which are new; an encoder that is no transformer as a whole"),
     Row("slices that are scored", "", "those that truly hold the organ", "that is not known", here="all"),
     Row("method", "method", "alpnet"),
 )  # fmt: skip
@@ -202,8 +208,10 @@ IDEAL_FINETUNING = (
     Row("trust in classes", "trust", False),
     Row("mixing of slices", "mix", "off"),
     Row("optimiser", "optimizer", "sgd"),
+    Row("its momentum", "of the optimiser: momentum", 0.9),
     Row("learning rate", "learning_rate", 0.01),
     Row("fall of the learning rate", "schedule", "poly"),
+    Row("power of that fall", "of the schedule: power", 0.9),
     Row("warm-up", "warmup", 0.0),
     Row("weight decay", "weight_decay", 1e-4),
     Row("steps", "steps", 30_000),
@@ -220,9 +228,10 @@ IDEAL_FINETUNING = (
     Row("largest shift", "shift", 0.0),
     Row("moving average of the weights", "average_decay", 0.0),
     Row("statistics of the normalisation", "", "of training batches, running mean",
-        "unchanged slices are what is segmented later", here="measured anew on unchanged slices, every fourth step"),
+        "unchanged slices are what is segmented later", here=f"measured anew on unchanged slices, every {finetuning._OBSERVE_EVERY} steps"),
     Row("sizes of the U-Net", "network", NOT_STATED, "that of SSL4MIS, 16 to 256 channels"),
     Row("dropout in the encoder", "dropout", True),
+    Row("its shares, from the finest level on", "of the U-Net: dropout", "0.05, 0.1, 0.2, 0.3, 0.5"),
     Row("learning rate of a pre-trained encoder, factor", "encoder_rate", 1.0),
 )  # fmt: skip
 
@@ -237,7 +246,8 @@ ALPNET_TRAINING = (
     Row("weight of the alignment loss", "alignment_weight", 1.0),
     Row("least superpixel, pixels", "smallest_superpixel", 400),
     Row("rank of the adapters of a transformer", "lora", 4),
-    Row("optimiser (momentum 0.9)", "optimizer", "sgd"),
+    Row("optimiser", "optimizer", "sgd"),
+    Row("its momentum", "of the optimiser: momentum", 0.9),
     Row("learning rate", "learning_rate", 1e-3),
     Row("fall of the learning rate", "schedule", "stairs"),
     Row("factor of each stair", "decay", 0.95),
@@ -257,20 +267,27 @@ def _inference(name: str) -> dict[str, object]:
 
 
 def tables() -> tuple[Table, ...]:
-    """All tables, in the order of the document."""
+    """All tables, in the order of the document. What is the same in all presets and no setting is named as ``of the ...``."""
+    descent = {"of the fit: momentum": fit._MOMENTUM}
+    sgd = {"of the optimiser: momentum": training.SGD_MOMENTUM}
+    published = {
+        **sgd,
+        "of the schedule: power": training.POLY_POWER,
+        "of the U-Net: dropout": str(unet._DROPOUT)[1:-1],
+    }
     return (
         Table("s3net", "S3-Net: `s3net segment --preset published` and `--preset paper`",
-              {f"`{name}`": vars(preset(name)) for name in ("published", "paper")}, S3NET, vars(preset("default")),
+              {f"`{name}`": vars(preset(name)) | descent for name in ("published", "paper")}, S3NET, vars(preset("default")) | descent,
               frozenset({"sources"})),
         Table("alpnet", "ALPNet with DINOv2, answering: `s3net few-shot --preset published`",
               {"`published`": _inference("published")}, ALPNET_INFERENCE, _inference("default")),
         Table("alpnet-training", "ALPNet, training: `s3net pretrain --method alpnet --preset paper`",
-              {"`paper`": pretraining_configuration("alpnet", "paper").as_dict()}, ALPNET_TRAINING,
-              pretraining_configuration("alpnet").as_dict()),
+              {"`paper`": pretraining_configuration("alpnet", "paper").as_dict() | sgd}, ALPNET_TRAINING,
+              pretraining_configuration("alpnet").as_dict() | sgd),
         Table("ideal-pretraining", "IDEAL, pre-training: `s3net pretrain --preset paper`",
               {"`paper`": pretraining_configuration("ideal", "paper").as_dict()}, IDEAL_PRETRAINING,
               pretraining_configuration("ideal").as_dict()),
         Table("ideal-finetuning", "IDEAL, fine-tuning: `s3net finetune --preset paper`",
-              {"`paper`": finetuning_configuration("paper").as_dict()}, IDEAL_FINETUNING,
-              finetuning_configuration().as_dict()),
+              {"`paper`": finetuning_configuration("paper").as_dict() | published}, IDEAL_FINETUNING,
+              finetuning_configuration().as_dict() | published),
     )  # fmt: skip

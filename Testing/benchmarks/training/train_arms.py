@@ -7,20 +7,24 @@
     python3 Testing/benchmarks/training/train_arms.py --seeds 101,102,103 --change spatial_weight=0.1      for choosing settings
     python3 Testing/benchmarks/training/train_arms.py --arms supervised,plus --change neighbours=1         2.5D: three slices side by side
     python3 Testing/benchmarks/training/train_arms.py --arms supervised,plus --change dimensions=3         3D: patches of up to 16 slices
+    python3 Testing/benchmarks/training/train_arms.py --full --device cuda --labelled 7 --arms supervised,paper,plus
+                                                                                 the published size and number of steps, for a graphics card
 
 Arms: ``supervised`` sees labelled slices alone; ``paper`` is the preset ``paper`` of fine-tuning: cross pseudo supervision with the
 published optimiser, learning rate, schedule and transformations, which takes part of its 30,000 steps (``--paper-steps``; all
 are days on a CPU); ``cross`` has its losses with the optimiser, schedule and transformations of the other arms; ``plus`` is the
-default of fine-tuning; ``pretrained`` the same from a network that was pre-trained on the training patients' images; ``ceiling`` is
+default of fine-tuning; ``consistent`` sees labelled slices and learns that the answer to an unlabelled one moves with it, as S3-Net's
+does (weight 1, no pseudo-labels); ``pretrained`` the same from a network that was pre-trained on the training patients' images; ``ceiling`` is
 ``supervised`` with labels of all training patients. Steps, learning rate and slices in a step are, but for ``paper``, those of the
 preset ``tiny`` of ``s3net finetune`` and ``s3net pretrain``; all arms have as many slices in a step, of which half are unlabelled in
-``paper`` and ``cross`` and, once the teacher deserves trust, in ``plus``. The teacher's answers take a third of a step more; pre-training
+``paper``, ``cross`` and ``consistent`` and, once the teacher deserves trust, in ``plus``. The teacher's answers take a third of a step more; pre-training
 comes on top.
 
 A seed draws patients: those for training (of which the first are labelled) and those for the test; no image of a test
 patient is seen before. Nothing is chosen by the test: the last moving average of the weights answers. Scored on the volumes'
 own voxels: Dice of each class and volume, a missed structure counts as 0; one below 0.5 counts as a failure. The network is
-the tiny one (0.12 million weights), computed in bfloat16, in 3D in float32. Settings were chosen on seeds 101 to 103: other divisions, but of
+the tiny one (0.12 million weights), computed in bfloat16, in 3D in float32. With ``--full`` all is that of the presets ``plus``,
+``default`` and ``paper``: 1.8 million weights, whole slices of at most 256 pixels, 30,000 steps of ``paper``. Settings were chosen on seeds 101 to 103: other divisions, but of
 the same patients for ACDC.
 
 Needs the labelled data of ``data_sets.py``. Times are of one thread unless OMP_NUM_THREADS says otherwise.
@@ -50,6 +54,7 @@ if __name__ == "__main__":
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+from consistency import ConsistentFinetuning  # noqa: E402
 from paths import SHARED_DATA  # noqa: E402
 from train_cases import SETS, DataSet, drawn_cohorts, volume_dice  # noqa: E402
 
@@ -66,9 +71,10 @@ from S3NetSegmentLib.engine.training.ideal.settings import (  # noqa: E402
 from S3NetSegmentLib.engine.training.settings import CohortSettings, TrainerSettings, TwoStreamBatchSettings  # noqa: E402
 from S3NetSegmentLib.engine.training.slices.bank import SliceBank, build_bank  # noqa: E402
 from S3NetSegmentLib.engine.training.slices.batches import SliceBatches, TwoStreamBatches  # noqa: E402
+from S3NetSegmentLib.engine.training.trainer.optimisation import TrainingTask  # noqa: E402
 from S3NetSegmentLib.engine.training.trainer.trainer import Trainer  # noqa: E402
 
-ARMS = ("supervised", "paper", "cross", "plus", "pretrained", "ceiling")
+ARMS = ("supervised", "paper", "cross", "consistent", "plus", "pretrained", "ceiling")
 LOSSES_OF_PAPER = ("unlabelled_weight", "ramp_share", "views", "teacher", "threshold", "pseudo_dice", "trust", "mix")
 FAILED = 0.5  # Dice below which a structure counts as a failure
 
@@ -89,7 +95,9 @@ def main() -> None:
         f"{recipe.pretrainer.steps} steps",
         flush=True,
     )
-    data = data.seen_by(recipe.cohort)
+    data = data.seen_by(recipe.cohort, whole=options.full)
+    if data.layout.is_3d and "consistent" in options.arms:
+        sys.exit("the arm consistent is one of slices; leave it out in 3D")
     if data.layout.is_3d:
         print(f"3D: patches of {data.layout.depth} slices that lie {data.layout.thickness:.3g} mm apart", flush=True)
     results = Results(options, recipe)
@@ -103,7 +111,7 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the arms are trained: the presets ``tiny`` with what the options change."""
+    """How the arms are trained: the presets ``tiny``, or those in full size, with what the options change."""
 
     finetuning: FinetuningSettings
     pretraining: PretrainingSettings
@@ -114,22 +122,25 @@ class Recipe:
     unlabelled: int
     pretraining_batch: int
     cohort: CohortSettings
+    device: str
 
     @classmethod
     def of(cls, options) -> Recipe:
-        fine, before = finetuning_configuration("tiny"), pretraining_configuration("ideal", "tiny")
+        fine = finetuning_configuration("plus" if options.full else "tiny")
+        before = pretraining_configuration("ideal", "default" if options.full else "tiny")
         fine, before = fine.with_texts(options.change), before.with_texts(options.pretraining_change)
         if options.steps:
             fine = fine.replaced(steps=options.steps)
         if options.pretraining_steps:
             before = before.replaced(steps=options.pretraining_steps)
         batches, paper = fine.batches, finetuning_configuration("paper").trainer
-        paper = dataclasses.replace(paper, steps=options.paper_steps or fine.trainer.steps, precision="bf16")
+        steps = options.paper_steps or (paper.steps if options.full else fine.trainer.steps)
+        paper = dataclasses.replace(paper, steps=steps, precision="bf16")
         is_3d = fine.cohort.dimensions == 3
         return cls(
             fine.task, before.task, dataclasses.replace(fine.trainer, precision="fp32" if is_3d else "bf16"),
             dataclasses.replace(before.trainer, precision="bf16"), paper, batches.batch, batches.unlabelled_batch,
-            before.batches.batch, fine.cohort,
+            before.batches.batch, fine.cohort, options.device,
         )  # fmt: skip
 
 
@@ -176,10 +187,11 @@ def arm_results(data: DataSet, arms: list[str], seed: int, labelled: int, recipe
             continue
         with tempfile.TemporaryDirectory() as folder:
             train, test = drawn_cohorts(data, count, seed, Path(folder))
-            bank = run_to_end(build_bank(train.cases, train.classes, data.layout))
+            bank = run_to_end(build_bank(train.cases, train.classes, data.layout, device=recipe.device))
             for arm in members:
                 before, seconds = pretrained(bank, seed, recipe) if arm == "pretrained" else ({}, 0.0)
-                task = IdealFinetuning(
+                kind = ConsistentFinetuning if arm == "consistent" else IdealFinetuning
+                task = kind(
                     len(data.classes) + 1,
                     arm_settings(arm, recipe),
                     in_channels=data.layout.inputs,
@@ -188,8 +200,8 @@ def arm_results(data: DataSet, arms: list[str], seed: int, labelled: int, recipe
                     **before,
                 )
                 trainer = recipe.paper_trainer if arm == "paper" else recipe.trainer
-                seconds += trained(task, arm_batches(arm, bank, seed, recipe), trainer, seed)
-                dice = [volume_dice(task.predictor(), case, data.layout, test) for case in test.cases]
+                seconds += trained(task, arm_batches(arm, bank, seed, recipe), trainer, seed, recipe.device)
+                dice = [volume_dice(task.predictor(), case, data.layout, test, recipe.device) for case in test.cases]
                 yield arm, np.array(dice), seconds
 
 
@@ -197,20 +209,21 @@ def arm_batches(arm: str, bank: SliceBank, seed: int, recipe: Recipe) -> TwoStre
     slices, unlabelled = TwoStreamBatchSettings(recipe.slices, recipe.unlabelled).patches(bank.layout.depth)
     if arm in ("supervised", "ceiling"):
         return TwoStreamBatches(bank, slices, 0, seed)
-    if arm in ("paper", "cross"):
+    if arm in ("paper", "cross", "consistent"):
         return TwoStreamBatches(bank, slices - unlabelled, unlabelled, seed)
     return TwoStreamBatches(bank, slices, unlabelled, seed)  # these take the place of labelled ones
 
 
 def arm_settings(arm: str, recipe: Recipe) -> FinetuningSettings:
     if arm == "paper":
-        return dataclasses.replace(finetuning_preset("paper"), network="tiny")
+        return dataclasses.replace(finetuning_preset("paper"), network=recipe.finetuning.network)
     if arm == "cross":
         paper = finetuning_preset("paper")
         return dataclasses.replace(
-            FinetuningSettings(network="tiny"), **{name: getattr(paper, name) for name in LOSSES_OF_PAPER}
+            FinetuningSettings(network=recipe.finetuning.network),
+            **{name: getattr(paper, name) for name in LOSSES_OF_PAPER},
         )
-    if arm in ("supervised", "ceiling"):
+    if arm in ("supervised", "consistent", "ceiling"):
         return dataclasses.replace(recipe.finetuning, unlabelled_weight=0.0)
     return recipe.finetuning
 
@@ -219,7 +232,7 @@ def pretrained(bank: SliceBank, seed: int, recipe: Recipe):
     """Weights of a network that was trained on all slices of ``bank`` without their labels, by part, and the seconds it took."""
     task = IdealPretraining(recipe.pretraining, in_channels=bank.layout.inputs, seed=seed)
     batches = SliceBatches(bank, recipe.pretraining_batch, seed)
-    seconds = trained(task, batches, recipe.pretrainer, seed)
+    seconds = trained(task, batches, recipe.pretrainer, seed, recipe.device)
     with torch.no_grad():
         found = task(batches(recipe.pretrainer.steps, 0, 1), 1.0)
     measures = ", ".join(f"{name.lstrip('_').replace('_', ' ')} {float(value):.2f}" for name, value in found.items())
@@ -230,9 +243,9 @@ def pretrained(bank: SliceBank, seed: int, recipe: Recipe):
     return {"encoder": network.state_dict()}, seconds
 
 
-def trained(task: torch.nn.Module, batches, settings: TrainerSettings, seed: int) -> float:
+def trained(task: TrainingTask, batches, settings: TrainerSettings, seed: int, device: str = "cpu") -> float:
     start = time.perf_counter()
-    run_to_end(Trainer(task, batches, dataclasses.replace(settings, seed=seed)).run())
+    run_to_end(Trainer(task.to(device), batches, dataclasses.replace(settings, seed=seed), device=device).run())
     return time.perf_counter() - start
 
 
@@ -287,6 +300,8 @@ def parsed():
     parser.add_argument(
         "--seeds", type=lambda t: [int(v) for v in t.split(",")], default=[0, 1, 2], help="default 0,1,2"
     )
+    parser.add_argument("--full", action="store_true", help="the presets' own sizes and steps; weeks on a CPU")
+    parser.add_argument("--device", default="cpu", help="where to train: cpu, cuda, cuda:1 (default cpu)")
     parser.add_argument("--steps", type=int, help="fine-tuning steps (default: the preset's)")
     parser.add_argument("--pretraining-steps", type=int, help="the same for pre-training")
     parser.add_argument(

@@ -23,8 +23,6 @@ from S3NetSegmentLib.engine.training.preparation import choose_layout  # noqa: E
 from S3NetSegmentLib.engine.training.settings import CohortSettings  # noqa: E402
 from S3NetSegmentLib.engine.training.slices.layout import SliceLayout  # noqa: E402
 
-_CPU = torch.device("cpu")
-
 
 @dataclass(frozen=True)
 class DataSet:
@@ -37,16 +35,15 @@ class DataSet:
     test: int
     labelled: int
 
-    def seen_by(self, settings: CohortSettings) -> DataSet:
-        """The same set in slices or patches as ``settings`` ask for."""
-        layout = dataclasses.replace(self.layout, neighbours=settings.neighbours)
-        if settings.dimensions == 3:
-            images = (read_image(path) for path in sorted((SHARED_DATA / self.folder).glob("*_image.nii.gz")))
-            chosen, _ = choose_layout(
-                list(images), spacing=layout.spacing, plane=layout.plane, depth=settings.patch_depth
-            )
-            layout = dataclasses.replace(layout, depth=chosen.depth, thickness=chosen.thickness)
-        return dataclasses.replace(self, layout=layout)
+    def seen_by(self, settings: CohortSettings, *, whole: bool = False) -> DataSet:
+        """The same set in slices or patches as ``settings`` ask for; ``whole``: in the size that training would choose."""
+        layout, is_3d = self.layout, settings.dimensions == 3
+        if whole or is_3d:
+            images = [read_image(path) for path in sorted((SHARED_DATA / self.folder).glob("*_image.nii.gz"))]
+            spacing, depth = 0.0 if whole else layout.spacing, settings.patch_depth if is_3d else 1
+            chosen, _ = choose_layout(images, spacing=spacing, plane=layout.plane, depth=depth)
+            layout = chosen if whole else dataclasses.replace(layout, depth=chosen.depth, thickness=chosen.thickness)
+        return dataclasses.replace(self, layout=dataclasses.replace(layout, neighbours=settings.neighbours))
 
 
 SETS = {
@@ -87,8 +84,10 @@ def link(source: Path, target: Path) -> None:
 
 
 @torch.inference_mode()
-def volume_dice(network: torch.nn.Module, case: Case, layout: SliceLayout, cohort: Cohort) -> list[float]:
-    """Dice of each class on the volume's own voxels; NaN if neither side has the structure."""
+def volume_dice(
+    network: torch.nn.Module, case: Case, layout: SliceLayout, cohort: Cohort, device: str = "cpu"
+) -> list[float]:
+    """Dice of each class on the volume's own voxels; NaN if neither side has the structure. ``device``: of the network."""
     volume = case.read_volume()
     truth = case.read_labels(cohort.classes, volume)
     slices, found = layout.of(volume), np.zeros(volume.array.shape, np.uint8)
@@ -103,10 +102,11 @@ def volume_dice(network: torch.nn.Module, case: Case, layout: SliceLayout, cohor
 
     for first in range(slices.native_count):
         here = first, first + 1
-        found_here = (
-            answer(torch.from_numpy(slices.resampled(*here))) if stack is None else stack.at(*here, _CPU, answer)
-        )
-        planes[first] = slices.restored(found_here).argmax(1)[0].numpy()
+        if stack is None:
+            found_here = answer(torch.from_numpy(slices.resampled(*here)).to(device))
+        else:
+            found_here = stack.at(*here, torch.device(device), answer)
+        planes[first] = slices.restored(found_here.cpu()).argmax(1)[0].numpy()
     values = []
     for label in range(1, len(cohort.classes) + 1):
         ours, theirs = found == label, truth == label

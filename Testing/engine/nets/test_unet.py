@@ -19,6 +19,12 @@ def test_the_u_net_has_the_size_of_the_community_protocol():
     assert weights(encoder, UNetDecoder(encoder.channels, 4)) == pytest.approx(1.81e6, rel=0.005)
 
 
+def test_the_encoder_drops_more_from_level_to_level_as_published():
+    rates = [m.p for m in UNetEncoder().modules() if isinstance(m, torch.nn.Dropout)]
+    assert rates == [0.05, 0.1, 0.2, 0.3, 0.5]
+    assert not any(m.p for m in UNetEncoder(dropout=False).modules() if isinstance(m, torch.nn.Dropout))
+
+
 def test_the_tiny_u_net_has_about_a_fifteenth_of_it():
     encoder = UNetEncoder(channels=CHANNELS["tiny"])
     assert 0.10e6 < weights(encoder, UNetDecoder(encoder.channels, 4)) < 0.13e6

@@ -12,7 +12,8 @@ from S3NetSegmentLib.engine.common.tensors import torch_generator
 from S3NetSegmentLib.engine.images.colors import lab_from_rgb, rgb_from_lab
 from S3NetSegmentLib.engine.nets.losses import affine_label_loss
 from S3NetSegmentLib.engine.nets.s3net import RegionNetwork, S3Net
-from S3NetSegmentLib.engine.segment.s3net.fit import _LabelWatch, fit_s3net
+from S3NetSegmentLib.engine.segment.s3net import fit as fitting
+from S3NetSegmentLib.engine.segment.s3net.fit import _LabelWatch, _MomentumDescent, fit_s3net
 from S3NetSegmentLib.engine.segment.s3net.input import SliceChannels
 
 CPU = torch.device("cpu")
@@ -76,6 +77,19 @@ def test_labels_are_read_from_normalised_features_alone():
     assert torch.allclose(network.heads(features, image), network.heads(features, 1 - image))
 
 
+def test_the_weights_go_down_as_with_sgd_and_the_published_momentum():
+    ours, theirs = (torch.nn.Linear(3, 2) for _ in range(2))
+    theirs.load_state_dict(ours.state_dict())
+    mine, reference = _MomentumDescent(ours, 0.2), torch.optim.SGD(theirs.parameters(), 0.2, momentum=0.9)
+    for step in range(5):
+        image = torch.full((4, 3), 0.1 * step)
+        mine.step(ours(image).square().mean())
+        reference.zero_grad()
+        theirs(image).square().mean().backward()
+        reference.step()
+    assert all(torch.allclose(a, b, atol=1e-7) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
+
+
 def test_the_fit_builds_that_network(monkeypatch):
     made = []
     monkeypatch.setattr(
@@ -133,6 +147,25 @@ def test_the_affine_loss_is_the_cross_entropy_to_the_turned_labels():
     assert there.grad.abs().sum() > 0
     certain = (50 * torch.nn.functional.one_hot(labels, 5).permute(0, 3, 1, 2).float()).log_softmax(1)
     assert affine_label_loss(here, certain, turn, (1.0, 1.0)) < 1e-6
+
+
+@pytest.mark.parametrize(("name", "entropy"), [("published", 0), ("paper", 1)])
+def test_the_loss_is_the_sum_of_its_parts_with_the_published_weights(monkeypatch, name, entropy):
+    parts = {
+        "clustering": 1.0,
+        "affine_label": 10.0,
+        "affine_consistency": 10.0,
+        "spatial_consistency": 100.0,
+        "entropy_floor": 1000.0,
+    }
+    for part, value in parts.items():
+        monkeypatch.setattr(fitting, f"{part}_loss", lambda *_, value=value: torch.tensor(value))
+    settings = dataclasses.replace(preset(name), channels=12, fit_size=32)
+    channels = SliceChannels(disk_stack(), (1.0, 1.0, 1.0), settings)
+    network = fitting._new_network(channels, None, settings, torch_generator(0, 0))
+    turn = Affine2d.quarter_turn()
+    loss, _ = fitting._loss(network, channels, torch.arange(1), None, True, turn, settings, CPU)
+    assert loss.item() == pytest.approx(3.5 * 1 + 0.2 * 10 + 4 * 100 + entropy * 1000)
 
 
 def test_another_transformation_is_another_loss_and_the_quarter_turn_is_the_published_one(monkeypatch):

@@ -9,6 +9,8 @@ from ..common.settings_record import SettingsRecord, setting
 
 MOST_NEIGHBOURS = 8
 MOST_DEPTH = 512  # slices of a patch
+SGD_MOMENTUM = 0.9
+POLY_POWER = 0.9
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ def rate_factor(settings: TrainerSettings, step: int, steps: int) -> float:
     if settings.schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
     if settings.schedule == "poly":
-        return max(0.0, 1 - share) ** 0.9
+        return max(0.0, 1 - share) ** POLY_POWER
     if settings.schedule == "stairs":
         return settings.decay ** (step // settings.decay_steps)
     return 1.0

@@ -75,6 +75,7 @@ def test_of_a_transformer_only_new_adapters_are_trained_and_of_another_network_e
         name for name, p in trained.named_parameters() if p.requires_grad and any(q is p for q in training._trained)
     }
     assert changed and all(name.endswith((".down", ".up")) for name in changed)
+    assert {min(p.shape) for name, p in trained.named_parameters() if name in changed} == {4}  # the published rank
     base = dict(encoder.network.named_parameters())
     same = {name.replace(".base.", "."): p for name, p in trained.named_parameters() if name not in changed}
     assert same.keys() == base.keys() and all(torch.equal(same[name], base[name]) for name in base)

@@ -118,6 +118,25 @@ def test_no_pseudo_label_counts_below_the_threshold_or_in_the_padding():
     assert losses["unlabelled"] == losses["_confident"] == 0
 
 
+STILL = {"rotation": 0.0, "rotation_steps": 0, "scaling": 0.0, "shear": 0.0, "shift": 0.0, "flip": False}
+
+
+@pytest.mark.parametrize("settings", [
+    dataclasses.replace(CREDULOUS, **STILL, threshold=0.0, mix="off"), dataclasses.replace(PAPER, **STILL, threshold=0.0),
+], ids=["plus", "paper"])  # fmt: skip
+def test_each_stream_learns_what_the_other_one_believes(monkeypatch, settings):
+    seen, crossed = [], ideal_finetuning.cross_pseudo_loss
+    monkeypatch.setattr(ideal_finetuning, "cross_pseudo_loss", lambda *a: seen.append(a) or crossed(*a))
+    task = IdealFinetuning(8, settings, seed=1)
+    shown = batch(step=1)
+    task(shown, 1.0)
+    first, second, of_first, of_second, _ = seen[0]
+    if settings.teacher == "average":
+        first, second = task._answers(shown["unlabelled"])
+    assert not torch.equal(first.argmax(1), second.argmax(1))
+    assert torch.equal(of_first[0], first.argmax(1)) and torch.equal(of_second[0], second.argmax(1))
+
+
 def test_pixels_without_a_label_are_not_learnt():
     unknown = batch()
     unknown["labels"][:] = -1

@@ -22,6 +22,8 @@ def test_the_learning_rate_rises_and_falls(schedule):
     )
     end = {"cosine": 0.0, "poly": 0.002, "stairs": 0.5**9, "constant": 1.0}[schedule]
     assert rates[-1] == pytest.approx(end, abs=2e-3)
+    middle = {"cosine": 0.5, "poly": 0.5**0.9, "stairs": 0.5**5, "constant": 1.0}[schedule]
+    assert rates[550] == pytest.approx(middle, abs=1e-6)
 
 
 def test_nothing_to_train_and_impossible_precision_are_refused():

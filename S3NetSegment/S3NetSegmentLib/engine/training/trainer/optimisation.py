@@ -18,7 +18,7 @@ from ...common.errors import InputError, ResourceError
 from ...common.tensors import summed
 from ...nets.unet import TwoStreamUNet
 from ...nets.vit import is_native_bfloat16
-from ..settings import TrainerSettings, rate_factor
+from ..settings import SGD_MOMENTUM, TrainerSettings, rate_factor
 from .processes import Processes
 
 _SMALL_BATCH = 2**18  # numbers; 64 slices of 64 x 64 pixels. Measured in Testing/benchmarks/training/busy_machine.py
@@ -147,7 +147,7 @@ def make_optimizer(task: TrainingTask, settings: TrainerSettings) -> torch.optim
         raise InputError("no weight of the network is to be trained; thaw it or put LoRA adapters on it")
     if settings.optimizer == "sgd":
         kind = _without_compiler(torch.optim.SGD)
-        return kind(groups, settings.learning_rate, momentum=0.9, weight_decay=settings.weight_decay)
+        return kind(groups, settings.learning_rate, momentum=SGD_MOMENTUM, weight_decay=settings.weight_decay)
     return _without_compiler(torch.optim.AdamW)(groups, settings.learning_rate, weight_decay=settings.weight_decay)
 
 
