@@ -35,9 +35,9 @@ _OF_THE_COMMAND_LINE = (
     (r" \('s3net [^']*' explains\)", ""),  # no translation
     (r"--output '", _("the folder for the run, ") + "'"),  # no translation
     (
-        r", or run s3net pretrain, which needs no labels",
+        r", or run s3net pretrain, which needs no labels",  # no translation
         _(", or train a start for it, which needs none"),
-    ),  # no translation
+    ),
 )
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50, 30, 8, 18
 _LOSS, _SCORE = (66, 133, 200), (225, 120, 40)
