@@ -125,13 +125,12 @@ def test_a_stroke_outside_takes_its_voxels_and_their_region_away(regions, disks)
         ({"inside": [(70, 40, 0)]}, False),
         ({"boxes": [DISK_BOX]}, True),
         ({"boxes": [DISK_BOX], "inside": [(70, 40, 0)]}, True),  # a point right in the middle of the box
-        ({"strokes": [tuple((i, 40, 0) for i in range(60, 80))]}, True),
-        ({"strokes": [tuple((i, 40, 0) for i in range(60, 81))]}, True),
+        ({"strokes": [tuple((i, 40, 0) for i in range(60, 80))]}, False),
+        ({"strokes": [tuple((i, 40, 0) for i in range(60, 81))]}, False),
     ],
     ids=["click", "box", "box and its middle", "even stroke", "odd stroke"],
 )
-def test_a_box_or_a_stroke_says_how_large_the_object_is_and_a_click_does_not(regions, monkeypatch, first, known):
-    """Before, a stroke did so or not by how many points it had."""
+def test_a_box_says_how_large_the_object_is_and_a_click_or_a_stroke_does_not(regions, monkeypatch, first, known):
     asked, edited = [], SliceObjects.edited
 
     def recorded(self, mask, point, add, held, answers, size_known):
@@ -142,6 +141,21 @@ def test_a_box_or_a_stroke_says_how_large_the_object_is_and_a_click_does_not(reg
     away = (110, 10, 0)
     assert regions.object_at(**{**first, "inside": [*first.get("inside", []), away]}).mask[0, 10, 110]
     assert asked[0] == ((0, False, True) if known else (1, True, False))
+
+
+def test_a_point_beside_a_stroke_corrects_its_answer_and_asks_for_no_other_one(regions, monkeypatch):
+    stroke, along = tuple((i, 40, 0) for i in range(60, 80)), []
+    ranked_along = SliceObjects.ranked_along
+    monkeypatch.setattr(
+        SliceObjects, "ranked_along", lambda self, *points: along.append(points) or ranked_along(self, *points)
+    )
+    first = regions.object_at(strokes=[stroke])
+    for more in ({"inside": [(110, 10, 0)]}, {"outside": [(70, 44, 0)]}):
+        choice = regions.object_at(strokes=[stroke], **more)
+        assert choice.ranked is first.ranked and len(along) == 1
+    assert not choice.mask[0, 44, 70] and choice.mask[0, 40, 60:80].all()
+    regions.object_at(strokes=[stroke], outside_strokes=[((110, 10, 0), (111, 10, 0))])
+    assert len(along) == 2
 
 
 def test_a_stroke_of_one_voxel_answers_as_the_point(regions):

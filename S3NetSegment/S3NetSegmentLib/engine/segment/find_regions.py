@@ -167,8 +167,9 @@ class Regions:
         by_point = not (prompts.boxes or prompts.strokes or prompts.planes)
         if not by_point and not self._grid.flat:
             return (yield from self._carried(prompts, radius_mm, excluded, slices_so_far))
-        # Points beside boxes only correct what was found in these.
-        key = (prompts.inside[0], radius_mm) if by_point else (prompts.boxes or prompts, _digest(excluded))
+        # Points beside boxes and strokes only correct what was found by these.
+        drawn = prompts.boxes or (prompts.strokes, prompts.outside_strokes)
+        key = (prompts.inside[0], radius_mm) if by_point else (drawn, _digest(excluded))
         if key not in self._ranked:
             self._ranked = {key: (yield from as_part_of(self._candidates(prompts, radius_mm, excluded), 0.0, 1.0))}
         ranked, allowed = self._ranked[key]

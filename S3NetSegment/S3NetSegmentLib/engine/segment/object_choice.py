@@ -77,14 +77,16 @@ class ObjectChoice:
         edits: Sequence[tuple[tuple[int, ...], bool]],
         index: int | None = None,
         finish: Finish | None = None,
+        size_known: bool = False,
     ):
         """
         :param ranked: candidates of the first point (``objects.RankedCandidates``), on the working grid.
         :param edits: points, (working sample, whether it is inside); where a step is otherwise, it is corrected there.
         :param finish: what makes the answer on the image's own voxels; None: nothing but another grid.
+        :param size_known: whether what was asked first says how large the object is, as a box does.
         """
         self._ranked, self._objects, self._grid, self._edits = ranked, objects, grid, tuple(edits)
-        self._finish = finish or Finish()
+        self._finish, self._size_known = finish or Finish(), size_known
         self.index = ranked.best if index is None else int(np.clip(index, 0, len(ranked.masks) - 1))
         self._mask: np.ndarray | None = None
         self._unanimity: np.ndarray | None = None
@@ -141,15 +143,14 @@ class ObjectChoice:
 
     def at(self, index: int) -> ObjectChoice:
         """The same choice at another step of the ladder (clipped to its ends)."""
-        return ObjectChoice(self._ranked, self._objects, self._grid, self._edits, index, self._finish)
+        return ObjectChoice(self._ranked, self._objects, self._grid, self._edits, index, self._finish, self._size_known)
 
     def working_mask(self) -> np.ndarray:
         """The chosen object on the working grid, bool."""
         mask = np.asarray(self._ranked.masks[self.index], dtype=bool)
-        size_known = self._ranked.told is not None  # a click leaves it open, a box or a stroke hardly
         # A point in a slice that is right from the start may have been set last, after others had made it wrong: it is held only
         # once it was corrected, so that the answer stays near to what the user saw before.
-        held = [] if size_known else [self._ranked.point]
+        held = [] if self._size_known else [self._ranked.point]
         done: set = set()
         while wrong := [edit for edit in self._edits if bool(mask[edit[0]]) != edit[1] and edit[0] not in done]:
             point, add = wrong[0]
@@ -158,7 +159,7 @@ class ObjectChoice:
                 # chose the answer.
                 whole = self.index == self._ranked.best and bool(held)
                 answers = self._ranked.masks[0 if whole else -1 :]
-                mask = self._objects.edited(mask, point, add, held, answers, size_known)
+                mask = self._objects.edited(mask, point, add, held, answers, self._size_known)
             else:
                 right = [p for p, inside in self._edits if bool(mask[p]) == inside]
                 mask = self._objects.edited(mask, point, add, right)
@@ -271,10 +272,10 @@ def refuse_excluded(prompts: Prompts, excluded: np.ndarray | None, extent: Exten
 
 
 def slice_candidates(objects, grid: WorkingGrid, prompts: Prompts, excluded: np.ndarray | None):
-    """The candidates in a slice for boxes and strokes; ``objects``: :class:`SliceObjects`."""
+    """The candidates in a slice for boxes, or else for strokes; ``objects``: :class:`SliceObjects`."""
     if not prompts.boxes:
-        inside, outside = (list(map(grid.to_work, v)) for v in (prompts.inside_voxels, prompts.outside_voxels))
-        return objects.ranked_along(inside, outside)
+        strokes = (prompts.strokes, prompts.outside_strokes)
+        return objects.ranked_along(*([grid.to_work(v) for stroke in one for v in stroke] for one in strokes))
     working = None if excluded is None else mask_to_grid(np.squeeze(excluded, 2 - AXES.index(grid.axis)), grid.shape)
     return objects.ranked_in([grid.edges_of(box) for box in prompts.boxes], working)
 
@@ -285,7 +286,7 @@ def chosen(ranked, objects, grid: WorkingGrid, prompts: Prompts, finish: Finish)
     inside = {point for point, _ in edits}
     outside = map(grid.to_work, [*prompts.outside, *_of_strokes(prompts.outside_strokes)])
     edits += [(point, False) for point in outside if point not in inside]
-    return ObjectChoice(ranked, objects, grid, edits, finish=finish)
+    return ObjectChoice(ranked, objects, grid, edits, finish=finish, size_known=bool(prompts.boxes))
 
 
 def _of_strokes(strokes: Sequence) -> list:

@@ -48,7 +48,7 @@ def corrected(
     :param regions: bool ``[n, h, w]``, candidates at the point.
     :param protected: points that must stay as they are in ``mask``.
     :param answers: bool ``[h, w]`` each, other answers to what was asked first, small to large; the last one bounds what is added.
-    :param size_known: whether what was asked first says how large the object is, as a box or a stroke does.
+    :param size_known: whether what was asked first says how large the object is, as a box does.
     """
     side = ~mask if add else mask
     frame = np.ogrid[: mask.shape[0], : mask.shape[1]]
