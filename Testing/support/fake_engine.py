@@ -50,25 +50,12 @@ class FakeRegions:
         low, high = self._array.min(), self._array.max()
         return np.clip(((self._array - low) / (high - low + 1e-9) * count).astype(np.uint8), 0, count - 1) + np.uint8(1)
 
-    def object_at(self, inside, outside=(), radius_mm=None, **further):
-        return run_to_end(self.object_steps(inside, outside, radius_mm, **further))
+    def object_at(self, inside, outside=(), radius_mm=None, *, excluded=None, slices_so_far=None, **further):
+        prompts = Prompts(tuple(inside), tuple(outside), **{kind: tuple(own) for kind, own in further.items()})
+        return run_to_end(self.object_steps(prompts, radius_mm, excluded=excluded, slices_so_far=slices_so_far))
 
-    def object_steps(
-        self,
-        inside,
-        outside=(),
-        radius_mm=None,
-        *,
-        boxes=(),
-        strokes=(),
-        outside_strokes=(),
-        planes=(),
-        excluded=None,
-        slices_so_far=None,
-    ):
-        self.asked.append({"inside": tuple(inside), "outside": tuple(outside), "boxes": tuple(boxes), "strokes": tuple(strokes),
-                           "outside_strokes": tuple(outside_strokes), "planes": tuple(planes), "excluded": excluded, "slices": tuple(slices_so_far or ())})  # fmt: skip
-        prompts = Prompts(*map(tuple, (inside, outside, boxes, strokes, outside_strokes, planes)))
+    def object_steps(self, prompts, radius_mm=None, *, excluded=None, slices_so_far=None):
+        self.asked.append({**vars(prompts), "excluded": excluded, "slices": tuple(slices_so_far or ())})
         prompts = prompts.checked(self.extent)
         yield Step(0.5, "Searching objects")
         return FakeChoice(self, prompts, 2 if radius_mm is None else 4, excluded)

@@ -29,8 +29,9 @@ from multiprocessing import get_context  # noqa: E402
 import numpy as np  # noqa: E402
 from fitting import fit_ranker  # noqa: E402
 from queries import Query, scene_queries  # noqa: E402
+from ranker_files import save_rankers  # noqa: E402
 
-from S3NetSegmentLib.engine.segment.objects.ranked import WEIGHTS, save_rankers  # noqa: E402
+from S3NetSegmentLib.engine.segment.objects.ranked import WEIGHTS  # noqa: E402
 from S3NetSegmentLib.engine.segment.objects.slice_features import COLUMN  # noqa: E402
 
 

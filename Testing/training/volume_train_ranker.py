@@ -28,6 +28,7 @@ from multiprocessing import get_context  # noqa: E402
 import numpy as np  # noqa: E402
 from fitting import fit_ranker  # noqa: E402
 from queries import Query  # noqa: E402
+from ranker_files import save_rankers  # noqa: E402
 from volume_queries import volume_queries  # noqa: E402
 
 from S3NetSegmentLib.engine.segment.objects.volume_features import COLUMN, NAMES  # noqa: E402
@@ -61,7 +62,7 @@ def main() -> None:
         source="synthetic volumes", generators=options.generators, scenes=options.scenes, clicks=len(train),
         networks=options.networks, epochs=options.epochs, seed=options.seed,
     )  # fmt: skip
-    ranker.save(options.output)
+    save_rankers({"": ranker}, options.output)
     print(f"wrote {options.output}, {options.output.stat().st_size} bytes; {time.monotonic() - start:.0f} s")
 
 

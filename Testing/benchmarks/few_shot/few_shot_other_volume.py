@@ -45,6 +45,7 @@ from scipy import ndimage  # noqa: E402
 from S3NetSegmentLib.engine.common.progress import run_to_end  # noqa: E402
 from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot, SupportVolume  # noqa: E402
 from S3NetSegmentLib.engine.few_shot.registration.fitting import Fitted, fit  # noqa: E402
+from S3NetSegmentLib.engine.few_shot.registration.picture import Scaled  # noqa: E402
 from S3NetSegmentLib.engine.few_shot.settings import FewShotSettings  # noqa: E402
 from S3NetSegmentLib.engine.images import Volume  # noqa: E402
 from S3NetSegmentLib.engine.images.intensity import intensity_scale  # noqa: E402
@@ -184,7 +185,7 @@ def measured(pairs, set_name: str, drawn: str, settings: FewShotSettings) -> Ite
         answer = run_to_end(few_shot.propagate())
         seconds = time.perf_counter() - started
         filled = given if numbers is None else filled_in(support, given, numbers, settings)
-        fitted = run_to_end(fit(query, intensity_scale(query), support, intensity_scale(support), filled, "z"))
+        fitted = run_to_end(fit(*(Scaled(v, intensity_scale(v)) for v in (query, support)), filled, "z"))
         found = {
             "copy": copied(support, given, numbers, query),
             "affine": laid_over(dataclasses.replace(fitted, field=None), query),

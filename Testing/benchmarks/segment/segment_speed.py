@@ -36,6 +36,7 @@ from S3NetSegmentLib.engine import Volume, run_to_end  # noqa: E402
 from S3NetSegmentLib.engine.images.reading import read_image  # noqa: E402
 from S3NetSegmentLib.engine.images.resample import resized  # noqa: E402
 from S3NetSegmentLib.engine.segment.find_regions import find_regions  # noqa: E402
+from S3NetSegmentLib.engine.segment.prompts import Prompts  # noqa: E402
 
 REPEATS = 5
 VOLUMES = {"256x256x100": (100, 256, 256), "512x512x300": (300, 512, 512)}
@@ -96,7 +97,7 @@ def timed(image: Volume) -> tuple[list[float], list]:
     of the first two, see :func:`stepped`."""
     i, j, k = (n // 2 for n in image.size)
     search, regions, *found = stepped(find_regions(image))
-    object_seconds, choice, *chosen = stepped(regions.object_steps([(i, j, k)]))
+    object_seconds, choice, *chosen = stepped(regions.object_steps(Prompts(((i, j, k),))))
     longest = [max(both) for both in zip(found, chosen, strict=True)]
     marks = [time.perf_counter()]
     _ = choice.mask

@@ -9,6 +9,7 @@ from S3NetSegmentLib.engine import Volume, run_to_end
 from S3NetSegmentLib.engine.few_shot.registration import alignment
 from S3NetSegmentLib.engine.few_shot.registration.fitting import fit
 from S3NetSegmentLib.engine.few_shot.registration.known_labels import KnownLabels
+from S3NetSegmentLib.engine.few_shot.registration.picture import Scaled
 from S3NetSegmentLib.engine.images.intensity import intensity_scale
 
 _WIDTH, _HEIGHT, _DEPTH = 72, 48, 6
@@ -65,7 +66,7 @@ def unrefined(monkeypatch):
 
 
 def fitted(support, labels, query, known=None):
-    one = run_to_end(fit(query, intensity_scale(query), support, intensity_scale(support), labels, "z", known))
+    one = run_to_end(fit(*(Scaled(v, intensity_scale(v)) for v in (query, support)), labels, "z", known))
     index = np.indices(query.size).reshape(3, -1).astype(float)
     return one, one.labels_at(query, index).reshape(query.size).transpose(2, 1, 0)
 

@@ -10,7 +10,7 @@ from S3NetSegmentLib.engine.segment.explanation import explain
 from S3NetSegmentLib.engine.segment.find_regions import find_regions
 from S3NetSegmentLib.engine.segment.objects.box_candidates import without_islands
 from S3NetSegmentLib.engine.segment.objects.slice_objects import SliceObjects
-from S3NetSegmentLib.engine.segment.prompts import Box
+from S3NetSegmentLib.engine.segment.prompts import Box, Prompts
 
 QUICK = SegmentSettings(sources="classical")
 DISK_BOX = Box((51, 22, 0), (89, 58, 0))
@@ -200,7 +200,7 @@ def test_crumbs_of_a_vote_are_left_out_but_large_parts_stay():
 
 def test_the_same_box_is_answered_alike_and_from_memory(regions):
     one = regions.object_at(boxes=[DISK_BOX]).mask
-    assert not list(regions.object_steps(boxes=[DISK_BOX]))
+    assert not list(regions.object_steps(Prompts(boxes=(DISK_BOX,))))
     again = run_to_end(find_regions(slice_with_two_disks()[0], settings=QUICK)).object_at(boxes=[DISK_BOX]).mask
     assert np.array_equal(one, again)
 

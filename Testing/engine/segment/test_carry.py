@@ -245,7 +245,8 @@ class TestChoice:
         _, first, second, _ = body
         before = regions.object_at(boxes=[box_around(first, "z", 9)], slices_so_far=drawn(first, ("z", 9)))
         key = ("z", int(np.argwhere(second)[:, 0].mean()))
-        steps = regions.object_steps(boxes=[box_around(second, *key)], slices_so_far=drawn(second, key))
+        prompts = Prompts(boxes=(box_around(second, *key),))
+        steps = regions.object_steps(prompts, slices_so_far=drawn(second, key))
         for _ in range(5):
             next(steps)
         steps.close()

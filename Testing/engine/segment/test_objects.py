@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from ranker_files import save_rankers
 from scipy import ndimage
 
 from S3NetSegmentLib.engine.common.progress import run_to_end
@@ -13,7 +14,6 @@ from S3NetSegmentLib.engine.segment.objects.ranked import (
     default_ranker,
     dice_matrix,
     rank,
-    save_rankers,
     shared_counts,
 )
 from S3NetSegmentLib.engine.segment.objects.slice_features import COLUMN, NAMES, SliceStatistics, measure

@@ -11,6 +11,7 @@ import torch
 from S3NetSegmentLib.engine import Extent, InputError, SegmentSettings, Volume, run_to_end
 from S3NetSegmentLib.engine.segment import settings as settings_module
 from S3NetSegmentLib.engine.segment.find_regions import find_regions
+from S3NetSegmentLib.engine.segment.prompts import Prompts
 from S3NetSegmentLib.engine.segment.run import SegmentTask, segment_image
 
 QUICK = SegmentSettings(steps=3, restarts=1)
@@ -84,10 +85,10 @@ def test_an_object_is_found_in_steps_and_then_remembered(make):
     volume, truth = make()
     regions = run_to_end(find_regions(volume))
     k, j, i = (int(n) for n in np.argwhere(truth)[truth.sum() // 2])
-    steps = [step.fraction for step in regions.object_steps([(i, j, k)])]
+    steps = [step.fraction for step in regions.object_steps(Prompts(((i, j, k),)))]
     assert len(steps) >= (8 if truth.shape[0] > 1 else 1)
     assert steps == sorted(steps) and 0 <= steps[0] <= steps[-1] <= 1
-    assert not list(regions.object_steps([(i, j, k)]))
+    assert not list(regions.object_steps(Prompts(((i, j, k),))))
     assert regions.object_at([(i, j, k)]).index == run_to_end(find_regions(volume)).object_at([(i, j, k)]).index
 
 

@@ -146,3 +146,8 @@ class Affine2d:
         theta[:, :, :2] = theta[:, :, :2] * half
         moved = torch.as_tensor(theta, dtype=like.dtype).to(like.device).expand(count, 2, 3)
         return F.affine_grid(moved, [count, 1, *shape], align_corners=False)
+
+
+def random_ranges(settings) -> dict:
+    """The ranges of :meth:`Affine2d.random` among the settings of a record."""
+    return {name: getattr(settings, name) for name in ("rotation", "scaling", "shear", "shift", "flip")}

@@ -47,7 +47,7 @@ class FewShot:
 
     :param axis: the axis across the slices, "x", "y", "z", or "auto": that of most drawn slices.
     :param encoder: a pretrained encoder (:func:`load_encoder`); None: none is used.
-    :param device: where the prototypes are compared, see :func:`~..device.choose_device`.
+    :param device: where the prototypes are compared, see :func:`~..common.device.choose_device`.
     :raises InputError: an image without contrast, or settings that need an encoder without one.
     """
 

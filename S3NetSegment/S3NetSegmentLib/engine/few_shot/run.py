@@ -15,6 +15,7 @@ from ..common.provenance import FEW_SHOT, OutcomeFacts, TaskFacts, mix_text, pro
 from ..images import AXES, Segmentation, Volume
 from ..images.overlay import best_slice, draw_overlay
 from ..images.reading import read_image
+from ..images.volume import slices_first
 from ..tasks.few_shot import FewShotTask
 from .answer import encoder_record, is_empty, reason
 from .answer import notes as outlook_notes
@@ -108,7 +109,7 @@ class FewShotOutcome:
         layers = [layer.copy() for layer in self.segmentation.layers]
         drawn = self.support.drawn_here(self.answer.axis)
         for layer in layers:
-            np.moveaxis(layer, 2 - AXES.index(self.answer.axis), 0)[drawn] = 0
+            slices_first(layer, self.answer.axis)[drawn] = 0
         return Segmentation(layers, self.segmentation.segments, self.volume.ijk_to_ras)
 
     def next_slices(self) -> list[dict]:
@@ -149,7 +150,7 @@ def carry_drawings(
     """Carries ``support`` through ``volume``, as a generator of progress steps.
 
     :param support: what :func:`read_drawings` gave.
-    :param device: where an encoder computes, see :func:`~..device.choose_device`.
+    :param device: where an encoder computes, see :func:`~..common.device.choose_device`.
     :param load: (name, device) -> encoder or None, for callers that keep encoders; None: :func:`load_encoder`.
     :raises InputError: drawings or settings that cannot be used, an encoder that is not there.
     :raises ResourceError: the memory of the machine is not enough.

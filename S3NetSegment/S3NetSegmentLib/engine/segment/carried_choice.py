@@ -13,7 +13,6 @@ from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
-from scipy import ndimage
 
 from ..common.arrays import dice, three
 from ..common.progress import Step, Steps, as_part_of
@@ -21,6 +20,7 @@ from ..images import AXES, Volume
 from ..images.resample import mask_to_grid, resized
 from .carry import CarriedObject, DrawnSlices, Place, carry_prompts, kept_near_drawn
 from .object_choice import ObjectChoice
+from .objects.candidates import deepest_point
 from .objects.ranked import CLEARLY_DIFFERENT, SHOWN, Opinions, RankedCandidates
 from .planes import AnsweredVoxels, allowed_by, grid_of
 from .prompts import PromptedPlane, Prompts, box_hulls
@@ -132,8 +132,7 @@ class _Slices:
         self.answered = [AnsweredVoxels.of(key, mask, volume, grid.extent) for key, mask in drawn.items()]
         self._cuts = [(self._places(known.index), known.inside) for known in self.answered if known.inside.any()]
         key, plane = _largest(drawn, volume)
-        depth = ndimage.distance_transform_edt(np.pad(plane, 1))[1:-1, 1:-1]
-        place = list(map(int, np.unravel_index(depth.argmax(), depth.shape)))
+        place = deepest_point(plane)
         if isinstance(key, PromptedPlane):
             voxel = volume.voxel_at(grid_of(key, volume).ras_of((*place[::-1], 0)))
         else:
@@ -175,9 +174,9 @@ class _Ladder:
 
     def __init__(self, objects, found: RankedCandidates, carried: CarriedObject, grid: WorkingGrid, kept, left):
         self.carried, self.kept, self._found, self._grid = carried, kept, found, grid
-        masks = _Left(found.masks, left)
-        self.candidate = masks[found.best]
         self._carried_work = mask_to_grid(carried.mask, grid.shape)
+        masks = _Masks(found.masks, left, range(len(found.masks)), self._carried_work)
+        self.candidate = masks[found.best]
         sets = objects.measured(found.point).candidates.sets
         steps = list(range(len(found.masks)))
         if left is not None:  # which makes some of them alike
@@ -186,7 +185,7 @@ class _Ladder:
         size = np.count_nonzero(self._carried_work)
         self.place = bisect_left(steps, size, key=lambda number: np.count_nonzero(masks[number]))
         self._steps: list[int | None] = [*steps[: self.place], None, *steps[self.place :]]  # None: the carried object
-        self._masks = _Inserted(masks, self._steps, self._carried_work)
+        self._masks = _Masks(found.masks, left, self._steps, self._carried_work)
         self.candidate_step = self._steps.index(found.best)
         self._rows = len(sets)
 
@@ -227,32 +226,23 @@ class _Ladder:
         return _off(carried, expected) < _off(size, expected)
 
 
-class _Left(Sequence[np.ndarray]):
-    """Masks without what must not be part of them."""
+class _Masks(Sequence[np.ndarray]):
+    """The masks of ``steps``: numbers in ``masks``, of which stays what is ``left`` (None: all); None: ``own``."""
 
-    def __init__(self, masks: Sequence[np.ndarray], left: np.ndarray | None):
-        self._masks, self._left = masks, left
-
-    def __len__(self) -> int:
-        return len(self._masks)
-
-    def __getitem__(self, index):  # the mask of one step
-        mask = np.asarray(self._masks[index], bool)
-        return mask if self._left is None else mask & self._left
-
-
-class _Inserted(Sequence[np.ndarray]):
-    """The masks of ``steps``, numbers in ``masks``; None: ``own``."""
-
-    def __init__(self, masks: Sequence[np.ndarray], steps: Sequence[int | None], own: np.ndarray):
-        self._masks, self._steps, self._own = masks, steps, own
+    def __init__(
+        self, masks: Sequence[np.ndarray], left: np.ndarray | None, steps: Sequence[int | None], own: np.ndarray
+    ):
+        self._masks, self._left, self._steps, self._own = masks, left, steps, own
 
     def __len__(self) -> int:
         return len(self._steps)
 
     def __getitem__(self, index):  # the mask of one step
         number = self._steps[index]
-        return self._own.copy() if number is None else self._masks[number]
+        if number is None:
+            return self._own.copy()
+        mask = np.asarray(self._masks[number], bool)
+        return mask if self._left is None else mask & self._left
 
 
 def _clearly_larger(sizes: np.ndarray, always: int) -> list[int]:

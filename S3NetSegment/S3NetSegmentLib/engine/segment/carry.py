@@ -35,13 +35,13 @@ class CarriedObject:
     :param drawn: the answer in each slice with prompts.
     :param mask: bool ``[K, J, I]`` over the extent.
     :param confidence: probability of each voxel's side, float32 ``[K, J, I]`` over the extent, 0 to 1.
-    :param told: what Few-shot says that the user should know.
+    :param few_shot_notes: what Few-shot says that the user should know.
     """
 
     drawn: DrawnSlices
     mask: np.ndarray
     confidence: np.ndarray
-    told: list[str] = field(default_factory=list)
+    few_shot_notes: list[str] = field(default_factory=list)
 
     @property
     def notes(self) -> list[str]:
@@ -50,12 +50,12 @@ class CarriedObject:
         shown = (
             "an oblique plane" if isinstance(key, PromptedPlane) else f"slice {key[1]} along {key[0]}" for key in empty
         )
-        return [*(f"in {place} nothing was found" for place in shown), *self.told]
+        return [*(f"in {place} nothing was found" for place in shown), *self.few_shot_notes]
 
     def in_order(self, order: ArrayOrder) -> CarriedObject:
         """The same in another order of the volume's axes."""
         mask, confidence = (np.ascontiguousarray(order.array(a)) for a in (self.mask, self.confidence))
-        return CarriedObject(drawn_in_order(self.drawn, order), mask, confidence, self.told)
+        return CarriedObject(drawn_in_order(self.drawn, order), mask, confidence, self.few_shot_notes)
 
 
 def drawn_in_order(drawn: Mapping[Place, np.ndarray], order: ArrayOrder) -> DrawnSlices:
@@ -106,10 +106,8 @@ def draw_prompts(
         regions = yield from as_part_of(search, done, done + 0.8 * share)
         across = "z" if isinstance(key, PromptedPlane) else key[0]
         there = _closed(key, volume, extent, excluded)
-        steps = regions.object_steps(
-            own.inside, own.outside, boxes=own.boxes, strokes=own.strokes, outside_strokes=own.outside_strokes,
-            excluded=None if there is None else np.expand_dims(there, 2 - AXES.index(across)),
-        )  # fmt: skip
+        closed = None if there is None else np.expand_dims(there, 2 - AXES.index(across))
+        steps = regions.object_steps(own, excluded=closed)
         choice = yield from as_part_of(steps, done + 0.8 * share, done + share)
         drawn[key] = slices_first(choice.mask, across)[0] & (True if there is None else ~there)
     if not any(mask.any() for mask in drawn.values()):

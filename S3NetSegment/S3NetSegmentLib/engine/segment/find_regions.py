@@ -6,7 +6,7 @@ regions, a point, another granularity) in milliseconds, without fitting again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from scipy import ndimage
@@ -22,7 +22,7 @@ from ..images.intensity import intensity_scale
 from ..images.resample import labels_to_grid, resized
 from .object_choice import Finish, ObjectChoice, chosen, refuse_excluded, slice_candidates
 from .objects import SliceObjects, VolumeObjects, objects_of_volume
-from .prompts import Box, PromptedPlane, Prompts, SliceKey, Stroke, Voxel, require_inside
+from .prompts import PromptedPlane, Prompts, SliceKey, Voxel, require_inside
 from .regions.clustering import ClusterLabels
 from .regions.maps import VolumeMaps, slice_maps, volume_maps
 from .regions.volume_graph import region_graph
@@ -124,21 +124,24 @@ class Regions:
         return self._labels[count]
 
     def object_at(
-        self, inside: Sequence[Voxel] = (), outside: Sequence[Voxel] = (), radius_mm=None, **more
-    ) -> ObjectChoice:
-        """The object that points, boxes and strokes ask for, see :meth:`object_steps`."""
-        return run_to_end(self.object_steps(inside, outside, radius_mm, **more))
-
-    def object_steps(
         self,
         inside: Sequence[Voxel] = (),
         outside: Sequence[Voxel] = (),
         radius_mm: float | None = None,
         *,
-        boxes: Sequence[Box] = (),
-        strokes: Sequence[Stroke] = (),
-        outside_strokes: Sequence[Stroke] = (),
-        planes: Sequence[PromptedPlane] = (),
+        excluded: np.ndarray | None = None,
+        slices_so_far: Mapping[SliceKey | PromptedPlane, np.ndarray] | None = None,
+        **further: Iterable,
+    ) -> ObjectChoice:
+        """What :meth:`object_steps` finds, at points and ``further`` prompts by the names that :class:`Prompts` has for them."""
+        prompts = Prompts(tuple(inside), tuple(outside), **{kind: tuple(own) for kind, own in further.items()})
+        return run_to_end(self.object_steps(prompts, radius_mm, excluded=excluded, slices_so_far=slices_so_far))
+
+    def object_steps(
+        self,
+        prompts: Prompts,
+        radius_mm: float | None = None,
+        *,
         excluded: np.ndarray | None = None,
         slices_so_far: Mapping[SliceKey | PromptedPlane, np.ndarray] | None = None,
     ) -> Steps[ObjectChoice]:
@@ -157,9 +160,7 @@ class Regions:
         """
         if radius_mm is not None and not (np.isfinite(radius_mm) and radius_mm > 0):
             raise InputError(f"radius is {radius_mm} mm; it must be above 0")
-        prompts = Prompts(
-            tuple(inside), tuple(outside), tuple(boxes), tuple(strokes), tuple(outside_strokes), tuple(planes)
-        ).checked(self.extent)
+        prompts = prompts.checked(self.extent)
         refuse_excluded(prompts, excluded, self.extent)
         order = self._grid.order
         prompts = prompts.in_order(order)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from ..common.arrays import two
+from ..common.arrays import box_around, two
 from ..common.errors import InputError
 from ..images import AXES, Extent
 from ..images.resample import axis_weights, mask_to_grid
@@ -131,7 +131,7 @@ class ObjectChoice:
 
     def opinions(self):
         """What speaks for each of all candidates at the first point (``objects.ranked.Opinions``)."""
-        return self._ranked.told or self._objects.opinions(self._ranked.point)
+        return self._ranked.opinions or self._objects.opinions(self._ranked.point)
 
     def step_mask(self, index: int) -> np.ndarray:
         """Step ``index`` of the ladder without corrections by further points, bool [K, J, I] over the extent."""
@@ -205,7 +205,7 @@ def refined(
     out = np.zeros(native, bool)
     if not mask.any():
         return out
-    rows, columns = (_range(np.any(mask, 1 - axis), mask.shape[axis]) for axis in (0, 1))
+    rows, columns = box_around(mask, margin=6)
     own = mask[rows, columns]
     maps = _soft_maps(own, features[rows, columns])
     part, weights = [], []
@@ -226,11 +226,6 @@ def refined(
     found[band] = soft[band] - 0.5 + _TRUST * trust[band] * np.clip(likeness, -0.5, 0.5) > 0
     out[tuple(part)] = found
     return out
-
-
-def _range(there: np.ndarray, size: int) -> slice:
-    filled = np.flatnonzero(there)
-    return slice(max(0, int(filled[0]) - 6), min(size, int(filled[-1]) + 7))
 
 
 def _soft_maps(mask: np.ndarray, features: np.ndarray) -> np.ndarray:

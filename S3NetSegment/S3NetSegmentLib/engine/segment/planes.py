@@ -3,7 +3,7 @@ object reach."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from ..common.errors import InputError
 from ..few_shot.drawings.support import DrawnPlane, DrawnVoxels, on_volume
 from ..images import AXES, Extent, Volume
 from ..images.planes import plane_grid, sampled_plane
-from .prompts import ROOM, Box, PromptedPlane, Prompts, SliceKey, allowed_voxels
+from .prompts import ROOM, Box, PromptedPlane, Prompts, SliceKey, allowed_voxels, in_groups
 
 # Cosine of the angle between two planes, above which neither says where the object ends in the other.
 _CROSSING = np.cos(np.radians(45))
@@ -95,7 +95,7 @@ def allowed_by(prompts: Prompts, volume: Volume, extent: Extent) -> np.ndarray |
     allowed = allowed_voxels([box for box in prompts.boxes if not box.flat_axis], extent)
     allowed = np.zeros(extent.size[::-1], bool) if allowed is None else allowed
     to_mm = volume.cropped(extent).ijk_to_ras
-    for group in _crossing(rectangles):
+    for group in in_groups(rectangles, _Rectangle.crosses):
         normals = np.stack([rectangle.normal for rectangle in group])
         if np.abs(normals @ normals.T).min() > _CROSSING:
             return None
@@ -130,15 +130,6 @@ class _Rectangle:
         return bool(
             (self.corners.min(0) <= other.corners.max(0)).all() and (other.corners.min(0) <= self.corners.max(0)).all()
         )
-
-
-def _crossing(rectangles: Iterable[_Rectangle]) -> list[list[_Rectangle]]:
-    """In groups that hang together."""
-    groups: list[list[_Rectangle]] = []
-    for one in rectangles:
-        touched = [group for group in groups if any(one.crosses(other) for other in group)]
-        groups = [group for group in groups if group not in touched] + [[one, *(r for group in touched for r in group)]]
-    return groups
 
 
 def _limits(side: np.ndarray, group: Sequence[_Rectangle]) -> tuple[np.ndarray, float, float]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from ..common.errors import InputError
 from ..images import AXES, Extent
 from ..images.array_order import ArrayOrder
 
+T = TypeVar("T")
 Voxel = tuple[int, int, int]  # (i, j, k) in the whole volume
 Stroke = tuple[Voxel, ...]
 SliceKey = tuple[str, int]  # axis across a slice, and its number in the whole volume
@@ -297,11 +299,11 @@ def box_hulls(boxes: Sequence[Box], room: float = ROOM) -> list[Box]:
     ``room`` times that length beyond. It may reach beyond the volume.
     """
     hulls = [box for box in boxes if box.flat_axis is None]
-    for group in _crossing([box for box in boxes if box.flat_axis]):
+    for group in in_groups((box for box in boxes if box.flat_axis), Box.common):
         if len({box.flat_axis for box in group}) > 1:
             spans = [_span(group, n, room) for n in range(3)]
             hulls.append(Box(three(a for a, _ in spans), three(b for _, b in spans)))
-        elif not all(any(_holds(hull, box) for hull in hulls) for box in group):
+        elif not all(any(hull.common(box) == box.voxels for hull in hulls) for box in group):
             return []
     return hulls
 
@@ -331,21 +333,13 @@ def _span(boxes: Sequence[Box], n: int, room: float) -> tuple[int, int]:
     return first - more, last + more
 
 
-def _crossing(boxes: list[Box]) -> list[list[Box]]:
-    """``boxes`` in groups that hang together."""
-    groups: list[list[Box]] = []
-    for box in boxes:
-        touched = [group for group in groups if any(_meet(box, other) for other in group)]
-        groups = [group for group in groups if group not in touched] + [[box, *(b for g in touched for b in g)]]
+def in_groups(items: Iterable[T], touch: Callable[[T, T], object]) -> list[list[T]]:
+    """``items`` in groups whose members hang together by touching each other."""
+    groups: list[list[T]] = []
+    for one in items:
+        touched = [group for group in groups if any(touch(one, other) for other in group)]
+        groups = [group for group in groups if group not in touched] + [[one, *(o for group in touched for o in group)]]
     return groups
-
-
-def _meet(one: Box, other: Box) -> bool:
-    return all(a <= d and c <= b for a, b, c, d in zip(one.low, one.high, other.low, other.high, strict=True))
-
-
-def _holds(outer: Box, inner: Box) -> bool:
-    return outer.contains(inner.low) and outer.contains(inner.high)
 
 
 def beyond_note(text: str, size: Sequence[int]) -> str:

@@ -159,10 +159,7 @@ def _chosen(regions: Regions, prompts: Prompts, task: SegmentTask) -> Steps[Obje
     """The object asked for, or None where none is wanted or found."""
     choice: ObjectChoice | None
     if prompts.find_something:
-        choice = yield from regions.object_steps(
-            prompts.inside, prompts.outside, task.radius, boxes=prompts.boxes, strokes=prompts.strokes,
-            outside_strokes=prompts.outside_strokes,
-        )  # fmt: skip
+        choice = yield from regions.object_steps(prompts, task.radius)
     elif task.regions_only:
         return None
     else:

@@ -268,14 +268,9 @@ def object_steps(regions, request: SegmentRequest, drawn=None):
 
     :param drawn: in a volume, the answers in the slices with prompts, if they are known already.
     """
-    prompts = request.prompts
-    kinds = ("boxes", "strokes", "outside_strokes", "planes")  # no translation
-    more = {kind: held for kind in kinds if (held := getattr(prompts, kind))}
-    if request.excluded is not None:
-        more["excluded"] = request.excluded
-    if drawn:
-        more["slices_so_far"] = drawn
-    return regions.object_steps(prompts.inside, prompts.outside, request.radius_mm, **more)
+    return regions.object_steps(
+        request.prompts, request.radius_mm, excluded=request.excluded, slices_so_far=drawn or None
+    )
 
 
 def _first_of(request: SegmentRequest) -> tuple:

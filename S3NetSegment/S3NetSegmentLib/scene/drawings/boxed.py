@@ -19,7 +19,7 @@ from ...engine.few_shot.drawings.boxes import boxed_slices
 from ...engine.images import AXES
 from ...engine.images.volume import slices_first
 from ...engine.segment.find_regions import find_regions
-from ...engine.segment.prompts import Box, Voxel
+from ...engine.segment.prompts import Box, Prompts, Voxel
 from ...engine.segment.settings import SegmentSettings
 from ..prompts import ViewPlane
 from ..segmentation.labelmaps import segment_tag
@@ -93,7 +93,7 @@ class BoxedSlices:
         slab = volume.extent.slice_at(axis, plane.index)
         search = find_regions(volume, extent=slab, axis=axis, settings=SegmentSettings(), device=device)
         regions = yield from as_part_of(search, 0.0, 0.7)
-        choice = yield from as_part_of(regions.object_steps([voxel]), 0.7, 1.0)
+        choice = yield from as_part_of(regions.object_steps(Prompts(inside=(voxel,))), 0.7, 1.0)
         mask = slices_first(choice.mask, axis)[0]
         before = self._pixels(plane, segment_id)
         known = drawn_dice(self.segmentation_node, segment_id, before)

@@ -10,7 +10,7 @@ from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot, FewShotS
 from S3NetSegmentLib.engine.few_shot.registration import alignment
 from S3NetSegmentLib.engine.few_shot.registration.alignment import align
 from S3NetSegmentLib.engine.few_shot.registration.deformation import deformed, warped
-from S3NetSegmentLib.engine.few_shot.registration.picture import covered
+from S3NetSegmentLib.engine.few_shot.registration.picture import Scaled, covered
 from S3NetSegmentLib.engine.images import Extent
 from S3NetSegmentLib.engine.images.intensity import intensity_scale
 
@@ -23,7 +23,7 @@ def small_organs(**options):
 
 def aligned(query, support, labels, part=None):
     part = part or support.extent
-    return run_to_end(align(query, intensity_scale(query), support, intensity_scale(support), part, "z", labels))
+    return run_to_end(align(*(Scaled(v, intensity_scale(v)) for v in (query, support)), part, "z", labels))
 
 
 def transferred(query, *supports, settings=QUICK, drawn=()):

@@ -19,7 +19,7 @@ from ...images import AXES, Segment, Segmentation, Volume
 from ...images.colors import label_colors
 from ...images.volume import slices_first
 from ...segment.find_regions import find_regions
-from ...segment.prompts import Box, beyond_note
+from ...segment.prompts import Box, Prompts, beyond_note
 from ...segment.settings import SegmentSettings
 from ...tasks.few_shot import SupportFile
 from .overlaps import MOST_SEGMENTS
@@ -138,9 +138,8 @@ def _answered(
         yield Step(0.7 + place * share, "Finding what the boxes hold")
         inner = [m for m in masks if all(_lies_in(box, boxes[number]) for box in boxes[m])]
         taken = np.logical_or.reduce([masks[m] for m in inner]) if inner else None
-        steps = regions.object_steps(
-            boxes=boxes[number], excluded=None if taken is None else np.expand_dims(taken, 2 - AXES.index(axis))
-        )
+        closed = None if taken is None else np.expand_dims(taken, 2 - AXES.index(axis))
+        steps = regions.object_steps(Prompts(boxes=tuple(boxes[number])), excluded=closed)
         choice = yield from as_part_of(steps, 0.7 + place * share, 0.7 + (place + 1) * share)
         expected[number] = choice.expected_in_box
         mask = slices_first(choice.mask, axis)[0]

@@ -12,7 +12,7 @@ from scipy import ndimage
 from ...common.arrays import bounding_box
 from ...common.errors import InputError
 from ...images import AXES, Volume
-from ...images.volume import spans_space
+from ...images.volume import slices_first, spans_space
 
 # So many slices across several axes must explain a drawing, at most, as a share of those across one axis.
 _MIXED = 0.5
@@ -317,7 +317,7 @@ def support_volume(volume: Volume, drawings: Sequence[DrawnSlice | DrawnPlane]) 
             place, values = labels, np.zeros_like(labels)
             values[tuple(here.index.T)] = here.labels
         else:
-            place, values = np.moveaxis(labels, 2 - AXES.index(here.axis), 0)[here.index], here.labels
+            place, values = slices_first(labels, here.axis)[here.index], here.labels
             indices[here.axis].append(here.index)
         np.copyto(place, values, where=values > 0)
     usual = volume.slice_axis()

@@ -22,6 +22,7 @@ from ...images.formats.seg_nrrd import read_segmentation
 from ...images.label_names import all_named
 from ...images.reading import read_alone, read_image
 from ...images.segmentation import label_type, name_key
+from ...images.volume import slices_first
 from ...tasks.drawn_numbers import ALL
 from ...tasks.few_shot import SupportFile
 from .boxed_tag import BOXED_TAG, expected_of
@@ -200,7 +201,7 @@ class _Drawn:
     @property
     def sheets(self) -> list[Sheet]:
         """The drawn slices (number along the axis) and planes with what is drawn there."""
-        slices = np.moveaxis(self.placed.labels, 2 - AXES.index(self.placed.axis), 0)
+        slices = slices_first(self.placed.labels, self.placed.axis)
         found: list[Sheet] = [(z, self.labels.with_codes(slices[z])) for z in self.placed.drawn]
         return found + [(plane, self.labels.with_codes(plane.labels)) for plane in self.placed.planes]
 

@@ -21,20 +21,10 @@ import torch
 from scipy import ndimage
 
 from ...common.progress import Step, Steps, as_part_of, in_thread
-from ...images import Extent, Volume
-from ...images.intensity import IntensityScale
+from ...images import Extent
 from .deformation import ROUGH, deformed, is_flat, same_intensities, warped
 from .known_labels import KnownLabels, aligned_by_labels, overlap
-from .picture import (
-    Picture,
-    coarse_alignments,
-    covered,
-    likeness,
-    local_likeness,
-    moved,
-    picture_of,
-    voxel_size,
-)
+from .picture import Picture, Scaled, coarse_alignments, covered, likeness, local_likeness, moved
 
 _BINS, _SAMPLES, _SEED = 32, 0.3, 1
 _LEVELS = ((2.0, 60), (1.0, 48))  # (blur in voxels of the picture, iterations)
@@ -61,9 +51,8 @@ class Alignment:
 
 
 def align(
-    query: Volume, query_scale: IntensityScale, support: Volume, support_scale: IntensityScale, part: Extent, axis: str,
-    labels: np.ndarray, known: KnownLabels | None = None,
-) -> Steps[Alignment]:  # fmt: skip
+    query: Scaled, support: Scaled, part: Extent, axis: str, labels: np.ndarray, known: KnownLabels | None = None
+) -> Steps[Alignment]:
     """Where ``part`` of ``support`` lies in ``query``.
 
     :param axis: the axis across the slices of ``support``: turns are searched about it.
@@ -71,33 +60,33 @@ def align(
     :param known: what is known of ``labels`` in ``query``: where they overlap best is a further start, and the overlap decides
         together with the likeness of the images.
     """
-    moving = yield from picture_of(support, support_scale, part, voxel_size(support, part))
+    here, there = query.volume, support.volume
+    moving = yield from support.picture(part)
     yield Step(0.0, _ALIGNING)
     near = _nearness(labels, part, moving)
-    searching = coarse_alignments(query, query_scale, support, support_scale, part, axis)
-    places = yield from as_part_of(searching, 0.0, 0.3)
+    places = yield from as_part_of(coarse_alignments(query, support, part, axis), 0.0, 0.3)
     if known is not None:
-        found = yield from aligned_by_labels(query, known, support, labels, axis)
+        found = yield from aligned_by_labels(here, known, there, labels, axis)
         places = places if found is None else [*places, found]
 
     def told(matrix: np.ndarray) -> float:
-        return 0.0 if known is None else _OVERLAP * overlap(query, known, support, labels, matrix)
+        return 0.0 if known is None else _OVERLAP * overlap(here, known, there, labels, matrix)
 
     best, best_value = None, -np.inf
     for n, start in enumerate(places):
-        region = covered(query, start, support, part, 0.0)
+        region = covered(here, start, there, part, 0.0)
         if region is None:
             continue
-        fixed = yield from picture_of(query, query_scale, region, voxel_size(query, region))
+        fixed = yield from query.picture(region)
         comparing = _alike_when_deformed(fixed, moving, near, start)
         done, after = (0.3 + 0.4 * m / len(places) for m in (n, n + 1))
         value = (yield from as_part_of(comparing, done, after)) + told(start)
         if value > best_value:
             best, best_value = start, value
-    region = None if best is None else covered(query, best, support, part, _MARGIN)
+    region = None if best is None else covered(here, best, there, part, _MARGIN)
     if best is None or region is None:
         return Alignment(np.eye(4), -1.0)
-    fixed = yield from picture_of(query, query_scale, region, voxel_size(query, region))
+    fixed = yield from query.picture(region)
     refined = yield from as_part_of(_refined(fixed, moving, best), 0.7, 1.0)
     ends = [Alignment(matrix, likeness(fixed, moving, matrix)) for matrix in (best, refined)]
     return max(ends, key=lambda one: one.correlation + told(one.to_support))

@@ -13,11 +13,10 @@ from scipy import ndimage
 from ...common.arrays import box_around, three
 from ...common.progress import Step, Steps, as_part_of
 from ...images import AXES, Extent, Volume
-from ...images.intensity import IntensityScale
 from .alignment import Alignment, align
 from .deformation import MATCHING, deformed, same_intensities, warped
 from .known_labels import KnownLabels, mean_dice
-from .picture import Picture, coarse_alignments, correlation, covered, likeness, mapped, moved, picture_of, voxel_size
+from .picture import Picture, Scaled, coarse_alignments, correlation, covered, likeness, mapped, moved
 
 DOUBTFUL = 0.5  # correlation of the aligned images below which a drawn slice in this volume is asked for
 _MARGIN_MM = 8.0  # around the drawing, or so many of the thickest voxels:
@@ -91,31 +90,25 @@ class Fitted:
 
 
 def fit(
-    query: Volume,
-    query_scale: IntensityScale,
-    support: Volume,
-    support_scale: IntensityScale,
-    labels: np.ndarray,
-    axis: str,
-    known: KnownLabels | None = None,
+    query: Scaled, support: Scaled, labels: np.ndarray, axis: str, known: KnownLabels | None = None
 ) -> Steps[Fitted]:
     """``support`` with its ``labels`` (all slices filled in) fitted to ``query``.
 
     :param axis: the axis across the slices of ``support``.
     :param known: labels that are known in ``query``; they count most for the place.
     """
-    part = _surroundings(support, labels)
-    aligning = align(query, query_scale, support, support_scale, part, axis, labels, known)
-    alignment = yield from as_part_of(aligning, 0.0, 0.7)
-    region = covered(query, alignment.to_support, support, part, 0.0) or query.extent
-    fixed = yield from picture_of(query, query_scale, region, voxel_size(query, region))
-    moving = yield from picture_of(support, support_scale, part, voxel_size(support, part))
+    here, there = query.volume, support.volume
+    part = _surroundings(there, labels)
+    alignment = yield from as_part_of(align(query, support, part, axis, labels, known), 0.0, 0.7)
+    region = covered(here, alignment.to_support, there, part, 0.0) or here.extent
+    fixed = yield from query.picture(region)
+    moving = yield from support.picture(part)
     yield Step(0.7, MATCHING)
     image, inside = moved(fixed, moving, alignment.to_support)
-    notes = _notes(query, support, alignment, query_scale, support_scale)
+    notes = _notes(query, support, alignment)
     if alignment.correlation < _UNLIKE:
-        notes += yield from _turned(query, query_scale, support, support_scale, part, axis, alignment.correlation)
-    bare = Fitted(support, labels, alignment, fixed, None, notes)
+        notes += yield from _turned(query, support, part, axis, alignment.correlation)
+    bare = Fitted(there, labels, alignment, fixed, None, notes)
     if np.count_nonzero(inside) < 100:
         return bare
     alike = torch.from_numpy(same_intensities(image, fixed.array, inside))
@@ -123,12 +116,12 @@ def fit(
     moves = yield from as_part_of(matching, 0.7, 0.95)
     yield Step(0.95, MATCHING)
     after = warped(alike[None], moves)[0].numpy()
-    found = Fitted(support, labels, alignment, fixed, moves.numpy(), bare.notes)
+    found = Fitted(there, labels, alignment, fixed, moves.numpy(), bare.notes)
     better = correlation(after[inside], fixed.array[inside]) > correlation(alike.numpy()[inside], fixed.array[inside])
     yield Step(0.98, MATCHING)
-    better = better and not _is_blown_up(query, region, bare, found)
+    better = better and not _is_blown_up(here, region, bare, found)
     if known is not None:  # a drawing beside what it names would be pulled back there
-        told, before = (mean_dice(one.labels_at(query, known.index), known.values) for one in (found, bare))
+        told, before = (mean_dice(one.labels_at(here, known.index), known.values) for one in (found, bare))
         better = better and told >= before
     difference = np.where(inside, np.abs((after if better else alike.numpy()) - fixed.array), 1).astype(np.float32)
     return dataclasses.replace(found if better else bare, difference=difference)
@@ -157,66 +150,60 @@ def _surroundings(support: Volume, labels: np.ndarray) -> Extent:
     return Extent(tuple(start), tuple(stop))
 
 
-def _notes(
-    query: Volume, support: Volume, alignment: Alignment, query_scale: IntensityScale, support_scale: IntensityScale
-) -> list[str]:
-    notes = [f"in {support.name!r}, {note}" for note in support_scale.notes]
+def _notes(query: Scaled, support: Scaled, alignment: Alignment) -> list[str]:
+    name, own, other = repr(support.volume.name), support.scale.kind, query.scale.kind
+    notes = [f"in {name}, {note}" for note in support.scale.notes]
     names = {"ct": "CT", "grey": "a grey image that is no CT", "rgb": "a colour image"}
-    if query_scale.kind != support_scale.kind:
+    if own != other:
         notes.append(
-            f"{support.name!r}, in which was drawn, is {names[support_scale.kind]}, and this volume is "
-            f"{names[query_scale.kind]}; a drawing from the same kind of image fits better"
+            f"{name}, in which was drawn, is {names[own]}, and this volume is {names[other]}; a drawing from the same kind of "
+            "image fits better"
         )
-    if 1 in support.size and 1 not in query.size:
+    if 1 in support.volume.size and 1 not in query.volume.size:
         notes.append(
-            f"{support.name!r}, in which was drawn, has one slice, so nothing is known beyond the slice that it is laid on; draw "
-            "one slice in this volume, or draw in the volume that the slice comes from"
+            f"{name}, in which was drawn, has one slice, so nothing is known beyond the slice that it is laid on; draw one slice in this "
+            "volume, or draw in the volume that the slice comes from"
         )
     if alignment.correlation < DOUBTFUL:
         notes.append(
-            f"around the drawing {support.name!r} and this volume are little alike (correlation "
+            f"around the drawing {name} and this volume are little alike (correlation "
             f"{alignment.correlation:.2f}, {DOUBTFUL} or more is usual); check the answer and draw one slice in this volume"
         )
     return notes
 
 
-def _turned(
-    query: Volume, query_scale: IntensityScale, support: Volume, support_scale: IntensityScale, part: Extent, axis: str,
-    plain: float,
-) -> Steps[list[str]]:  # fmt: skip
+def _turned(query: Scaled, support: Scaled, part: Extent, axis: str, plain: float) -> Steps[list[str]]:
     """A sentence if the images are clearly more alike when the support volume is mirrored, upside down or turned round.
 
     :param plain: their correlation as they are.
     """
+    volume = support.volume
     for directions, (called, check) in _WAYS.items():
-        across = [support.order.axes[d] for d in directions]
+        across = [volume.order.axes[d] for d in directions]
         if directions == (0,) and AXES[across[0]] == axis:
             continue
-        array, start, stop = support.array, list(part.start), list(part.stop)
+        array, start, stop = volume.array, list(part.start), list(part.stop)
         for a in across:
             array = np.flip(array, 2 - a)
-            start[a], stop[a] = support.size[a] - stop[a], support.size[a] - start[a]
-        turned, other = Volume(array, support.ijk_to_ras, support.name), Extent(three(start), three(stop))
-        best = yield from _most_alike(query, query_scale, turned, support_scale, other, axis)
+            start[a], stop[a] = volume.size[a] - stop[a], volume.size[a] - start[a]
+        turned = Scaled(Volume(array, volume.ijk_to_ras, volume.name), support.scale)
+        best = yield from _most_alike(query, turned, Extent(three(start), three(stop)), axis)
         if best >= max(plain + _MORE_ALIKE, DOUBTFUL):
             text = (
-                f"{support.name!r} looks {called}: the images are more alike that way round (correlation {best:.2f} against "
+                f"{volume.name!r} looks {called}: the images are more alike that way round (correlation {best:.2f} against "
                 f"{plain:.2f}); {check}"
             )
             return [text]
     return []
 
 
-def _most_alike(
-    query: Volume, query_scale: IntensityScale, support: Volume, support_scale: IntensityScale, part: Extent, axis: str
-) -> Steps[float]:
+def _most_alike(query: Scaled, support: Scaled, part: Extent, axis: str) -> Steps[float]:
     """The best correlation of the images over the places that are worth comparing."""
-    moving = yield from picture_of(support, support_scale, part, voxel_size(support, part))
-    places = yield from coarse_alignments(query, query_scale, support, support_scale, part, axis)
+    moving = yield from support.picture(part)
+    places = yield from coarse_alignments(query, support, part, axis)
     best = -1.0
     for matrix in places:
-        region = covered(query, matrix, support, part, 0.0)
+        region = covered(query.volume, matrix, support.volume, part, 0.0)
         if region is not None:
-            fixed = yield from picture_of(query, query_scale, region, voxel_size(query, region))
-            best = max(best, likeness(fixed, moving, matrix))
+            best = max(best, likeness((yield from query.picture(region)), moving, matrix))
     return best

@@ -50,21 +50,29 @@ class Picture:
         return ndimage.map_coordinates(self.array, index[::-1], order=1, mode="nearest"), inside
 
 
-def picture_of(volume: Volume, scale: IntensityScale, extent: Extent, cell: np.ndarray) -> Steps[Picture]:
-    """The part ``extent`` of ``volume`` in voxels of about ``cell`` mm (i, j, k), never finer than its own."""
-    part = volume.cropped(extent)
-    shape = [max(1, round(n * s / max(c, s))) for n, s, c in zip(part.size, part.spacing, cell, strict=True)]
-    array = (yield from shrunk_features(part.array, scale, shape[::-1]))[..., 0]
-    factors = np.array(part.size) / shape
-    matrix = np.array(part.ijk_to_ras)
-    matrix[:3, 3] = part.ras_of((factors - 1) / 2)
-    matrix[:3, :3] *= factors
-    return Picture(np.ascontiguousarray(array), matrix)
+@dataclass(frozen=True, eq=False)
+class Scaled:
+    """A volume and the scale of its intensities."""
+
+    volume: Volume
+    scale: IntensityScale
+
+    def picture(self, extent: Extent, cell: np.ndarray | None = None) -> Steps[Picture]:
+        """The part ``extent`` in voxels of about ``cell`` mm (i, j, k), never finer than its own; None: of at most _VOXELS."""
+        part = self.volume.cropped(extent)
+        cell = _voxel_size(part) if cell is None else cell
+        shape = [max(1, round(n * s / max(c, s))) for n, s, c in zip(part.size, part.spacing, cell, strict=True)]
+        array = (yield from shrunk_features(part.array, self.scale, shape[::-1]))[..., 0]
+        factors = np.array(part.size) / shape
+        matrix = np.array(part.ijk_to_ras)
+        matrix[:3, 3] = part.ras_of((factors - 1) / 2)
+        matrix[:3, :3] *= factors
+        return Picture(np.ascontiguousarray(array), matrix)
 
 
-def voxel_size(volume: Volume, part: Extent) -> np.ndarray:
+def _voxel_size(part: Volume) -> np.ndarray:
     """Voxel size of a picture of ``part`` with at most _VOXELS: the finest axes are shrunk first."""
-    cell = np.array(volume.spacing)
+    cell = np.array(part.spacing)
     sides = np.array(part.size) * cell
     while np.prod(np.ceil(sides / cell)) > _VOXELS:
         finest = cell <= cell.min() * 1.1
@@ -129,24 +137,24 @@ def local_likeness(a: np.ndarray, b: np.ndarray, inside: np.ndarray, reach: Sequ
     return (mean(a * b) - mean_a * mean_b) / np.sqrt(spread[0] * spread[1])
 
 
-def coarse_alignments(query, query_scale, support, support_scale, part, axis) -> Steps[list[np.ndarray]]:
+def coarse_alignments(query: Scaled, support: Scaled, part: Extent, axis: str) -> Steps[list[np.ndarray]]:
     """Maps (RAS to RAS) worth comparing, the likeliest first; the last one lays the middles of the volumes on each other."""
-    part = _with_context(part, support)
-    step = (np.array(part.size) * support.spacing).max() / _CELLS
+    here, there = query.volume, support.volume
+    part = _with_context(part, there)
+    step = (np.array(part.size) * there.spacing).max() / _CELLS
     # The finest scale at which neither volume has to be invented.
-    cell = np.maximum(step, query.spacing)
-    target = yield from picture_of(query, query_scale, query.extent, cell)
-    source = yield from picture_of(support, support_scale, part, np.maximum(step, support.spacing) * 0.7)
+    target = yield from query.picture(here.extent, np.maximum(step, here.spacing))
+    source = yield from support.picture(part, np.maximum(step, there.spacing) * 0.7)
     targets = _channels(target)
     yield Step(0.0, _LOOKING)
     sources = _channels(source)
     spectra: list[_Spectrum] = []
     middle = (source.matrix @ (*((np.array(source.array.shape[::-1]) - 1) / 2), 1.0))[:3]
-    normal = support.ijk_to_ras[:3, AXES.index(axis)] / np.linalg.norm(support.ijk_to_ras[:3, AXES.index(axis)])
+    normal = there.ijk_to_ras[:3, AXES.index(axis)] / np.linalg.norm(there.ijk_to_ras[:3, AXES.index(axis)])
     plain = np.eye(4)
-    plain[:3, 3] = support.ras_of((np.array(support.size) - 1) / 2) - query.ras_of((np.array(query.size) - 1) / 2)
+    plain[:3, 3] = there.ras_of((np.array(there.size) - 1) / 2) - here.ras_of((np.array(here.size) - 1) / 2)
     usual = middle - plain[:3, 3]  # where the part lies if both fields of view show the same
-    reach = np.linalg.norm(np.array(query.size) * query.spacing) / 2
+    reach = np.linalg.norm(np.array(here.size) * here.spacing) / 2
     found = []
     hypotheses = list(product(_TURNS, _SIZES))
     for n, (turn, size) in enumerate(hypotheses):

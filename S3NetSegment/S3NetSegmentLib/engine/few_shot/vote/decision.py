@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from ...common.arrays import two
+from ...common.arrays import bounding_box, two
 from ...common.device import one_threaded
 from ...common.progress import Step, Steps
 from ..frame import Frame, Window
@@ -193,7 +193,7 @@ class Vote:
     def add_second(self, labels: np.ndarray, share: float) -> None:
         """Mixes the classes ``[n, H, W]`` of a second GrowCut in with weight ``share``."""
         self._again, self._again_share = labels, share
-        window = _union(self._window, _filled(labels > 0))
+        window = _union(self._window, _window_around(np.any(labels > 0, 0)))
         if window != self._window:
             self._window, self._votes = window, {}
 
@@ -254,10 +254,10 @@ class Vote:
     def _window_of_votes(self) -> Window:
         """Rows and columns outside of which all slices are background."""
         found = (self._soft[:, 1:].sum(1) > _NOTHING).any(0).numpy()
-        sizes = zip(self._frame.box.shape, found.shape, strict=True)
-        window = two(_scaled(_span(np.any(found, 1 - axis)), n / m, n) for axis, (n, m) in enumerate(sizes))
+        sizes = zip(_window_around(found), self._frame.box.shape, found.shape, strict=True)
+        window = two(_scaled(span, n / m, n) for span, n, m in sizes)
         if self._grown is not None:
-            window = _union(window, _filled(self._grown > 0))
+            window = _union(window, _window_around(np.any(self._grown > 0, 0)))
         return two(
             slice(max(0, s.start - _MARGIN), min(n, s.stop + _MARGIN)) if s.stop > s.start else s
             for s, n in zip(window, self._frame.box.shape, strict=True)
@@ -317,16 +317,9 @@ class _BlurredSlices:
         return self._near[n]
 
 
-def _span(filled: np.ndarray) -> slice:
-    """From the first to the last of ``filled``; empty if there is none."""
-    index = np.flatnonzero(filled)
-    return slice(int(index[0]), int(index[-1]) + 1) if index.size else slice(0, 0)
-
-
-def _filled(found: np.ndarray) -> Window:
-    """Rows and columns of ``found`` (bool ``[n, H, W]``) that hold anything."""
-    plane = np.any(found, 0)
-    return two(_span(np.any(plane, 1 - axis)) for axis in (0, 1))
+def _window_around(plane: np.ndarray) -> Window:
+    """Rows and columns of ``plane`` (bool ``[H, W]``) that hold anything; empty if none do."""
+    return two(bounding_box(plane) or (slice(0, 0), slice(0, 0)))
 
 
 def _scaled(span: slice, factor: float, size: int) -> slice:

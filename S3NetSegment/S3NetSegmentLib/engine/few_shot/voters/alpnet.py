@@ -88,7 +88,7 @@ class SupportSlice:
 
     :param features: float ``[C, h, w]``.
     :param coverage: ``[1 + K, h, w]``, 0 to 1: how much of each cell the background and each class cover (means
-        of the drawn masks, :func:`.tensors.area_average`). What nothing covers is unknown and not used.
+        of the drawn masks, :func:`~...common.tensors.area_average`). What nothing covers is unknown and not used.
     """
 
     features: torch.Tensor

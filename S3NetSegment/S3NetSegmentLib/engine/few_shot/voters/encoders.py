@@ -43,7 +43,7 @@ class FewShotEncoder:
 
     :param name: shown to the user.
     :param digest: names the weights (SHA-256 of their file).
-    :param network: an :class:`~..nets.encoder.Encoder`, frozen, on its device; takes grey slices from 0 to 1.
+    :param network: an :class:`~...nets.encoder.Encoder`, frozen, on its device; takes grey slices from 0 to 1.
     :param temperature: factor of the cosine similarity with which the features were trained; 60 for others.
     """
 
@@ -84,7 +84,7 @@ def load_encoder(
     :param name: "auto": the best DINOv2 weights that are on this computer, None if there are none (nothing is ever
         downloaded by itself); "default": None; "dinov2-...": these weights; else the path of a local file: a published
         DINOv2 backbone, or a model file that ``s3net pretrain`` or ``finetune`` made.
-    :param device: as :func:`~..device.choose_device`; bfloat16 is used where the device computes in it.
+    :param device: as :func:`~...common.device.choose_device`; bfloat16 is used where the device computes in it.
     :param store: the user's folder of weights; None: the usual one.
     :raises InputError: unknown name, weights that are not there, or a file that holds none, with the remedy.
     """

@@ -18,6 +18,7 @@ from ..drawings.drawing import Drawing, SupportLayer, drawing_of
 from ..drawings.support import DrawnPlane, SupportVolume
 from ..registration.fitting import Fitted, fit
 from ..registration.known_labels import KnownLabels, mean_dice
+from ..registration.picture import Scaled
 from ..settings import FewShotSettings
 from .alpnet import PUBLISHED, HeadSettings
 from .encoders import FewShotEncoder, SliceFeatures, content_digest
@@ -210,8 +211,8 @@ class VoterMaker:
         elif not other.is_whole:
             answer, start = (yield from as_part_of(self._fill_in(other), 0.0, 0.4)), 0.4
             labels, expected = answer.labels, answer.expected_dice
-        scale = intensity_scale(other.volume)
-        fitting = fit(self._volume, self._scale, other.volume, scale, labels, other.axis, known)
+        query, support = Scaled(self._volume, self._scale), Scaled(other.volume, intensity_scale(other.volume))
+        fitting = fit(query, support, labels, other.axis, known)
         return dataclasses.replace((yield from as_part_of(fitting, start, 1.0)), expected=expected)
 
     def _features_of(

@@ -1,6 +1,6 @@
 """ALPNet's prototypes as a voter: how much each place looks like what was drawn, to a pretrained encoder.
 
-Source of the head: Ouyang et al., ECCV 2020, see :mod:`..prototypes`.
+Source of the head: Ouyang et al., ECCV 2020, see :mod:`.alpnet`.
 """
 
 from __future__ import annotations

@@ -3,15 +3,16 @@ points of the box, clipped to it, a split by colours, and the ellipse."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
 
-from ...common.arrays import two
+from ...common.arrays import box_around, two
 from ...common.errors import InputError
-from .candidates import EIGHT, Candidates
+from .candidates import EIGHT, Candidates, Distinct
 from .ranked import NEARLY_EQUAL, Opinions, RankedCandidates, best_first, dice_matrix, rank_ladder
 from .slice_features import COLUMN, SliceStatistics, measure
 
@@ -113,12 +114,12 @@ def ranked_in_box(
     table = np.concatenate((candidates.table, np.zeros((1, len(NAMES)))))
     votes = np.pad(candidates.votes, ((0, 1), (0, 1)))
     votes[-1, -1] = 1
-    told = Opinions(
-        NAMES, table, np.zeros(len(scores)), scores, (*maps, *MADE_SOURCES, "vote"), votes, CERTAINTY
-    )  # fmt: skip
+    sources = (*maps, *MADE_SOURCES, "vote")
+    opinions = Opinions(NAMES, table, np.zeros(len(scores)), scores, sources, votes, CERTAINTY)
     middle = (int(np.mean(edges[:2])), int(np.mean(edges[2:])))
     ranked = rank_ladder(ladder, whole, order, scores, overlap, CERTAINTY)
-    return ranked.told_by(told, tuple(min(max(p, 0), n - 1) for p, n in zip(middle, shape, strict=True)))
+    point = tuple(min(max(p, 0), n - 1) for p, n in zip(middle, shape, strict=True))
+    return dataclasses.replace(ranked, opinions=opinions, point=point)
 
 
 @dataclass(frozen=True)
@@ -219,39 +220,33 @@ def box_candidates(
     ellipse = part.box & (part.radius <= 1)
     ellipse = ellipse if ellipse.any() else part.box
     for source, mask in ((-2, split), (-2, ndimage.binary_fill_holes(split) & part.box), (-1, ellipse)):
-        found.add(mask, 0.0, source)
-    masks, votes = np.stack(found.masks), np.stack(found.votes)
+        found.add_clipped(mask, 0.0, source)
+    masks, votes = found.arrays()
     overlap = dice_matrix(masks)
     usual = measure(Candidates(masks, votes, np.zeros(len(masks), bool)), own, overlap, None)
     columns = {
         "box_overlap": [_overlap(_edges(mask), part.edges) for mask in masks],
         "leak": [np.mean(leaks) for leaks in found.leaks],
         "log_fill": np.log(masks.sum((1, 2)) / max(1, np.count_nonzero(part.box))),
-        "colours_dice": overlap[:, found.place[split.tobytes()]],
-        "ellipse_dice": overlap[:, found.place[ellipse.tobytes()]],
+        "colours_dice": overlap[:, found.number_of(split)],
+        "ellipse_dice": overlap[:, found.number_of(ellipse)],
         "contrast_inside": usual[:, COLUMN["contrast_inside"]],
     }
     return BoxCandidates(masks, votes, np.stack([np.asarray(columns[n], float) for n in NAMES], 1), overlap)
 
 
-class _Found:
-    """Masks as they come in, equal ones once, with how much of each lay outside the box before it was clipped."""
+class _Found(Distinct):
+    """Candidates as they are found, and how much of each lay outside the box before it was clipped."""
 
     def __init__(self, sources: int):
-        self.place: dict[bytes, int] = {}
-        self.masks: list[np.ndarray] = []
+        super().__init__(sources)
         self.leaks: list[list[float]] = []
-        self.votes: list[np.ndarray] = []
-        self._sources = sources
 
-    def add(self, mask: np.ndarray, leak: float, source: int) -> None:
-        place = self.place.setdefault(mask.tobytes(), len(self.masks))
-        if place == len(self.masks):
-            self.masks.append(mask)
+    def add_clipped(self, mask: np.ndarray, leak: float, source: int) -> None:
+        place = self.add(mask, source)
+        if place == len(self.leaks):
             self.leaks.append([])
-            self.votes.append(np.zeros(self._sources, np.int32))
         self.leaks[place].append(leak)
-        self.votes[place][source] += 1
 
 
 def _add_regions(found: _Found, labels: np.ndarray, box: np.ndarray, probes: list[Point], source: int) -> None:
@@ -269,14 +264,14 @@ def _add_regions(found: _Found, labels: np.ndarray, box: np.ndarray, probes: lis
             continue
         filled = ndimage.binary_fill_holes(clipped) & box
         leak = 1 - inside / np.count_nonzero(region)
-        found.add(filled, leak, source)
+        found.add_clipped(filled, leak, source)
         if np.count_nonzero(filled) > (1 + _SMALL_HOLES) * inside:  # a ring, or an object with a ring's hole filled
-            found.add(clipped, leak, source)
+            found.add_clipped(clipped, leak, source)
 
 
 def _edges(mask: np.ndarray) -> np.ndarray:
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return np.array([rows[0], rows[-1] + 1, columns[0], columns[-1] + 1], float)
+    rows, columns = box_around(mask)
+    return np.array([rows.start, rows.stop, columns.start, columns.stop], float)
 
 
 def _overlap(one: np.ndarray, other: np.ndarray) -> float:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from ...common.arrays import box_around
+from ...common.arrays import bounding_box, box_around, two
 from ...common.progress import Step, Steps
 
 EIGHT = np.ones((3, 3), bool)
 _SMALL_HOLE = 0.05  # share of the object
+_REACH = 6  # pixels from a point to the part that it may still mean
 # The automatic choice: components that touch the frame by more are background; weight falls with the distance from the
 # centre with a standard deviation of a third of the side; further components of the region join from this share on.
 _FRAME_CONTACT = 0.03
@@ -41,74 +42,85 @@ def candidate_steps(maps: dict[str, list[np.ndarray]], point: tuple[int, int]) -
 
     :param maps: label maps ``[h, w]`` by source.
     """
-    gathered, one_vote = _Gathered(len(maps)), np.eye(len(maps), dtype=np.int32)
+    plain = Distinct(len(maps))
     for source, source_maps in enumerate(maps.values()):
         yield Step(0.5 * source / len(maps), "Searching objects")
         for labels in source_maps:
             parts, _ = ndimage.label(labels == labels[point], EIGHT)
-            gathered.add(parts == parts[point], one_vote[source])
-    plain = gathered.candidates()
-    final = _Gathered(len(maps))
+            plain.add(parts == parts[point], source)
+    masks, votes = plain.arrays()
+    found, all_sources = Distinct(len(maps)), slice(None)
     yield Step(0.5, "Searching objects")
-    for mask, votes in zip(plain.masks, plain.votes, strict=True):
-        final.add(_small_holes_filled(mask), votes)
+    for mask, own in zip(masks, votes, strict=True):
+        found.add(small_holes_filled(mask), all_sources, own)
+    uncut = len(found.masks)
     yield Step(0.8, "Searching objects")
-    for mask, votes in zip(_bridges_cut(plain.masks, point), plain.votes, strict=True):
-        if mask is not None:
-            final.add(_small_holes_filled(mask), votes, cut=True)
-    return final.candidates()
+    for cut, own in zip(_bridges_cut(masks, point), votes, strict=True):
+        if cut is not None:
+            found.add(small_holes_filled(cut), all_sources, own)
+    return Candidates(*found.arrays(), np.arange(len(found.masks)) >= uncut)
 
 
 def central_steps(maps: dict[str, list[np.ndarray]]) -> Steps[Candidates | None]:
     """For a picture of one object: in every map the component with the largest area, weighted towards the centre, among
     those that hardly touch the frame, with large companions of the same region; holes filled. None if there is none."""
-    gathered, one_vote = _Gathered(len(maps)), np.eye(len(maps), dtype=np.int32)
+    found = Distinct(len(maps))
     for source, source_maps in enumerate(maps.values()):
         for labels in source_maps:
             yield Step(source / len(maps), "Searching the main object")
             mask = _central_component(labels)
             if mask is not None:
-                gathered.add(mask, one_vote[source])
-    return gathered.candidates() if len(gathered) else None
+                found.add(mask, source)
+    return Candidates(*found.arrays(), np.zeros(len(found.masks), bool)) if found.masks else None
 
 
-class _Gathered:
-    """Masks as they come in, equal ones once."""
+class Distinct:
+    """Masks of one shape as they come in, equal ones once, with the votes of the sources that propose them."""
 
     def __init__(self, sources: int):
-        self._sources = sources
-        self._place: dict[bytes, int] = {}
-        self._masks: list[np.ndarray] = []
+        self.masks: list[np.ndarray] = []
         self._votes: list[np.ndarray] = []
-        self._cut: list[bool] = []
+        self._place: dict[bytes, int] = {}
+        self._sources = sources
 
-    def __len__(self) -> int:
-        return len(self._masks)
-
-    def add(self, mask: np.ndarray, votes: np.ndarray, cut: bool = False) -> None:
-        place = self._place.setdefault(np.packbits(mask).tobytes(), len(self._masks))
-        if place == len(self._masks):
-            self._masks.append(mask)
+    def add(self, mask: np.ndarray, source: int | slice, votes: int | np.ndarray = 1) -> int:
+        """Adds ``votes`` of a source, or of all sources, for ``mask``; the number of that mask."""
+        place = self._place.setdefault(np.packbits(mask).tobytes(), len(self.masks))
+        if place == len(self.masks):
+            self.masks.append(mask)
             self._votes.append(np.zeros(self._sources, np.int32))
-            self._cut.append(cut)
-        self._votes[place] += votes
+        self._votes[place][source] += votes
+        return place
 
-    def candidates(self) -> Candidates:
-        return Candidates(np.stack(self._masks), np.stack(self._votes), np.array(self._cut))
+    def number_of(self, mask: np.ndarray) -> int:
+        """The number of a mask that was added."""
+        return self._place[np.packbits(mask).tobytes()]
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """All masks, bool ``[n, ...]``, and their votes, int ``[n, sources]``."""
+        return np.stack(self.masks), np.stack(self._votes)
 
 
-def _small_holes_filled(mask: np.ndarray) -> np.ndarray:
-    """``mask`` with the holes filled that are below 5 % of it each."""
-    box = box_around(mask)
-    inside = np.pad(mask[box], 1)  # the frame around is one background part, number 1
+def small_holes_filled(mask: np.ndarray) -> np.ndarray:
+    """``mask`` (bool, of any number of axes) with the holes filled that are below 5 % of it each."""
+    box = bounding_box(mask)
+    if box is None:
+        return mask
+    inside = np.pad(mask[box], 1)  # what lies around it is one background part, number 1
     parts, count = ndimage.label(~inside)
     if count < 2:
         return mask
     small = np.bincount(parts.ravel()) <= _SMALL_HOLE * np.count_nonzero(inside)
     small[:2] = False
     filled = mask.copy()
-    filled[box] |= small[parts][1:-1, 1:-1]
+    filled[box] |= small[parts][(slice(1, -1),) * mask.ndim]
     return filled
+
+
+def deepest_point(mask: np.ndarray) -> tuple[int, int]:
+    """The sample of ``mask`` (bool ``[h, w]``) that lies farthest from its border."""
+    depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    return two(map(int, np.unravel_index(depth.argmax(), depth.shape)))
 
 
 def _bridges_cut(masks: np.ndarray, point: tuple[int, int]) -> list[np.ndarray | None]:
@@ -132,12 +144,12 @@ def _bridges_cut(masks: np.ndarray, point: tuple[int, int]) -> list[np.ndarray |
     return out
 
 
-def _nearest_part(parts: np.ndarray, point: tuple[int, int], reach: int = 6) -> int | None:
-    """Number of the part that holds ``point`` or lies nearest to it within ``reach`` pixels; None if none does."""
+def _nearest_part(parts: np.ndarray, point: tuple[int, int]) -> int | None:
+    """Number of the part that holds ``point`` or lies nearest to it within :data:`_REACH` pixels; None if none does."""
     if parts[point]:
         return int(parts[point])
-    top, left = max(0, point[0] - reach), max(0, point[1] - reach)
-    near = parts[top : point[0] + reach + 1, left : point[1] + reach + 1]
+    top, left = max(0, point[0] - _REACH), max(0, point[1] - _REACH)
+    near = parts[top : point[0] + _REACH + 1, left : point[1] + _REACH + 1]
     rows, columns = np.nonzero(near)
     if rows.size == 0:
         return None

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 from scipy.special import erf, logsumexp
 
 from ...common.arrays import dice
 
+C = TypeVar("C")
 CLEARLY_DIFFERENT = 0.85  # masks of a lower Dice coefficient are offered as different answers
 NEARLY_EQUAL = 0.97  # masks of a higher one are one step of the ladder
 SHOWN = 3  # answers offered at most
@@ -33,7 +35,7 @@ class RankedCandidates:
     :param numbers: for each mask its number among all candidates at the point (rows of what was measured of them).
     :param worth: for each mask what the choice goes by: the score, or the expected Dice where that decides.
     :param point: the sample of the working grid that was asked at, of a box its middle.
-    :param told: what speaks for each candidate in a box or along a stroke; of a point it is measured anew when asked for.
+    :param opinions: what speaks for each candidate in a box or along a stroke; of a point it is measured anew when asked for.
     """
 
     masks: Sequence[np.ndarray]
@@ -43,11 +45,7 @@ class RankedCandidates:
     numbers: tuple[int, ...] = ()
     worth: tuple[float, ...] = ()
     point: tuple[int, ...] = ()
-    told: Opinions | None = None
-
-    def told_by(self, opinions: Opinions, point: tuple[int, ...]) -> RankedCandidates:
-        """The same with what speaks for each candidate, and the sample that it was asked at."""
-        return dataclasses.replace(self, told=opinions, point=point)
+    opinions: Opinions | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +65,15 @@ class Opinions:
     sources: tuple[str, ...]
     votes: np.ndarray
     certainty: float | None
+
+
+@dataclass(frozen=True)
+class Measured(Generic[C]):
+    """The candidates at one point, what was measured of them ``[n, F]`` and how they overlap (Dice ``[n, n]``)."""
+
+    candidates: C
+    table: np.ndarray
+    overlap: np.ndarray
 
 
 def rank(
@@ -211,9 +218,6 @@ class Ranker:
                 json.loads(str(file[f"{prefix}about"])),
             )
 
-    def save(self, path: Path) -> None:
-        save_rankers({"": self}, path)
-
     def standardised(self, table: np.ndarray) -> np.ndarray:
         return np.clip((table - self.centre) / self.scale, -_CLIP, _CLIP).astype(np.float32)
 
@@ -226,22 +230,6 @@ class Ranker:
                 hidden = hidden * (0.5 * (1 + erf(hidden * np.float32(np.sqrt(0.5)))))
         scores = hidden[..., 0].astype(np.float64)
         return (scores - logsumexp(scores, axis=1, keepdims=True)).mean(0)
-
-
-def save_rankers(rankers: dict[str, Ranker], path: Path = WEIGHTS) -> None:
-    """Writes rankers by kind of image ("grey", "colour") to one file."""
-    arrays = {}
-    for kind, ranker in rankers.items():
-        prefix = f"{kind}_" if kind else ""
-        arrays[f"{prefix}about"] = np.array(json.dumps(ranker.about))
-        arrays[f"{prefix}names"] = np.array(ranker.names)
-        arrays[f"{prefix}centre"] = np.asarray(ranker.centre, np.float32)
-        arrays[f"{prefix}scale"] = np.asarray(ranker.scale, np.float32)
-        for n, (weights, biases) in enumerate(ranker.layers):
-            # Half precision moves scores by less than 0.01 and halves the file.
-            arrays[f"{prefix}weights_{n}"] = weights.astype(np.float16)
-            arrays[f"{prefix}biases_{n}"] = biases.astype(np.float16)
-    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]  # none of the names is allow_pickle
 
 
 @lru_cache(maxsize=2)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 from scipy.special import logsumexp
 
 from ...common.arrays import LimitedCache
 from ...common.progress import Step, Steps, as_part_of, run_to_end
 from ..regions.maps import fine_graph_maps, standardised
 from .box_candidates import ranked_in_box
-from .candidates import Candidates, candidate_steps, central_steps
+from .candidates import Candidates, candidate_steps, central_steps, deepest_point
 from .correction import corrected
-from .ranked import Opinions, RankedCandidates, Ranker, default_ranker, dice_matrix, rank, united
+from .ranked import Measured, Opinions, RankedCandidates, Ranker, default_ranker, dice_matrix, rank, united
 from .slice_features import COLUMN, NAMES, PLAUSIBLE_AREA, SliceStatistics, hand_score, measure
 
 # Chosen on development images: the weight of the hand-made score beside the ranker, which knows synthetic scenes only,
@@ -29,15 +27,6 @@ _RADIUS_DEVIATION = 0.3  # relative standard deviation of a radius given by hand
 PROBES = 5  # points of a stroke at which objects are searched
 _HOLDING = 10.0  # how much less likely a candidate is that misses the stroke, or holds what was marked outside
 _ENOUGH = 0.9  # share of the stroke that one of the candidates holds, or those of all points are joined
-
-
-@dataclass(frozen=True)
-class Measured:
-    """The candidates at one point, what was measured of them and how they overlap (Dice ``[n, n]``)."""
-
-    candidates: Candidates
-    table: np.ndarray
-    overlap: np.ndarray
 
 
 class SliceObjects:
@@ -64,7 +53,7 @@ class SliceObjects:
         kind = "colour" if features.shape[2] == 3 else "grey"
         self._ranker = default_ranker(kind) if ranker is None else ranker
         self._hand_weight, self._certainty = HAND_WEIGHT[kind], CERTAINTY[kind]
-        self._measured: LimitedCache[Measured] = LimitedCache(_REMEMBERED_POINTS)
+        self._measured: LimitedCache[Measured[Candidates]] = LimitedCache(_REMEMBERED_POINTS)
         self._candidates: LimitedCache[Candidates] = LimitedCache(_REMEMBERED_POINTS)
 
     def ranked(
@@ -101,8 +90,30 @@ class SliceObjects:
     def ranked_along(
         self, stroke: Sequence[tuple[int, int]], outside: Sequence[tuple[int, int]] = ()
     ) -> RankedCandidates:
-        """The candidates for the object that a stroke runs through: points (row, column), one after the other."""
-        return ranked_along(self, stroke, outside)
+        """The candidates for the object that ``stroke`` runs through: points (row, column), one after the other; those of
+        ``outside`` do not belong to it."""
+        rows: dict[bytes, list] = {}  # mask -> [mask, features, learned, hand, votes, score]
+        best = []
+        for point in spread_points(stroke):
+            measured, told = self.measured(point), self.opinions(point)
+            scores = told.learned + told.hand
+            scores = scores - logsumexp(scores)
+            best.append((measured.candidates.masks[scores.argmax()], scores.max()))
+            columns = (measured.candidates.masks, told.table, told.learned, told.hand, told.votes, scores)
+            for row in zip(*columns, strict=True):
+                held = rows.setdefault(np.packbits(row[0]).tobytes(), list(row))
+                if row[-1] > held[-1]:
+                    held[:] = row
+        if max(_share(row[0], stroke) for row in rows.values()) < _ENOUGH:
+            joined = np.any([mask for mask, _ in best], 0)
+            votes, score = np.zeros(len(told.sources), int), float(np.mean([s for _, s in best]))
+            rows[b""] = [joined, np.zeros(len(told.names)), 0.0, 0.0, votes, score]
+        masks, table, learned, _, votes, scores = (np.array(column) for column in zip(*rows.values(), strict=True))
+        holds = np.array([_share(mask, stroke) - 1 for mask in masks]) - [_share(mask, outside) for mask in masks]
+        scores = scores + _HOLDING * holds
+        ranked = rank(masks, scores, certainty=told.certainty)
+        opinions = Opinions(told.names, table, learned, scores - learned, told.sources, votes, told.certainty)
+        return dataclasses.replace(ranked, opinions=opinions, point=stroke[len(stroke) // 2])
 
     def opinions(self, point: tuple[int, int]) -> Opinions:
         """What speaks for each candidate at ``point``."""
@@ -135,9 +146,7 @@ class SliceObjects:
         if not plausible.any():
             return None
         best = candidates.masks[np.where(plausible, hand_score(table), -np.inf).argmax()]
-        depth = ndimage.distance_transform_edt(np.pad(best, 1))[1:-1, 1:-1]
-        middle = np.unravel_index(depth.argmax(), depth.shape)
-        return (yield from as_part_of(self.ranked_steps(middle), 0.8, 1.0))
+        return (yield from as_part_of(self.ranked_steps(deepest_point(best)), 0.8, 1.0))
 
     def edited(
         self,
@@ -154,11 +163,11 @@ class SliceObjects:
         regions = run_to_end(self._candidate_steps(point)).masks
         return corrected(mask, point, add, regions, protected, answers, size_known)
 
-    def measured(self, point: tuple[int, int]) -> Measured:
+    def measured(self, point: tuple[int, int]) -> Measured[Candidates]:
         """The candidates at ``point`` and their features; the last few points are remembered."""
         return run_to_end(self._measured_steps(point))
 
-    def _measured_steps(self, point: tuple[int, int]) -> Steps[Measured]:
+    def _measured_steps(self, point: tuple[int, int]) -> Steps[Measured[Candidates]]:
         point = (int(point[0]), int(point[1]))
         if (known := self._measured.get(point)) is not None:
             return known
@@ -174,7 +183,7 @@ class SliceObjects:
             return known
         return self._candidates.add(point, (yield from candidate_steps(self._maps, point)))
 
-    def _scores(self, measured: Measured, radius_mm: float | None) -> np.ndarray:
+    def _scores(self, measured: Measured[Candidates], radius_mm: float | None) -> np.ndarray:
         scores = self._ranker.score(measured.table) + self._hand_weight * hand_score(measured.table)
         if radius_mm is not None:
             height, width = self._statistics.shape
@@ -194,36 +203,6 @@ def spread_points(points: Sequence[Point], most: int = PROBES) -> list[Point]:
         return distinct
     places = np.round((np.arange(most) + 0.5) * len(distinct) / most - 0.5).astype(int)
     return [distinct[n] for n in places]
-
-
-def ranked_along(objects, stroke: Sequence[Point], outside: Sequence[Point] = ()) -> RankedCandidates:
-    """The candidates for the object that ``stroke`` (pixels of the slice) runs through.
-
-    :param objects: ``SliceObjects``, which measures the candidates at a point.
-    :param outside: pixels that do not belong to it.
-    """
-    rows: dict[bytes, list] = {}  # mask -> [mask, features, learned, hand, votes, score]
-    best = []
-    for point in spread_points(stroke):
-        measured, told = objects.measured(point), objects.opinions(point)
-        scores = told.learned + told.hand
-        scores = scores - logsumexp(scores)
-        best.append((measured.candidates.masks[scores.argmax()], scores.max()))
-        columns = (measured.candidates.masks, told.table, told.learned, told.hand, told.votes, scores)
-        for row in zip(*columns, strict=True):
-            held = rows.setdefault(np.packbits(row[0]).tobytes(), list(row))
-            if row[-1] > held[-1]:
-                held[:] = row
-    if max(_share(row[0], stroke) for row in rows.values()) < _ENOUGH:
-        joined = np.any([mask for mask, _ in best], 0)
-        zeros = np.zeros(len(told.names))
-        rows[b""] = [joined, zeros, 0.0, 0.0, np.zeros(len(told.sources), int), float(np.mean([s for _, s in best]))]
-    masks, table, learned, _, votes, scores = (np.array(column) for column in zip(*rows.values(), strict=True))
-    holds = np.array([_share(mask, stroke) - 1 for mask in masks]) - [_share(mask, outside) for mask in masks]
-    scores = scores + _HOLDING * holds
-    ranked = rank(masks, scores, certainty=told.certainty)
-    opinions = Opinions(told.names, table, learned, scores - learned, told.sources, votes, told.certainty)
-    return ranked.told_by(opinions, stroke[len(stroke) // 2])
 
 
 def _share(mask: np.ndarray, points: Sequence[Point]) -> float:

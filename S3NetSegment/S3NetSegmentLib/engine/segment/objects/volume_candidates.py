@@ -14,6 +14,7 @@ from scipy import sparse  # its csgraph brings linear algebra along: it loads wh
 from ...common.progress import Step, Steps
 from ..regions.volume_graph import Columns, RegionGraph, union_sums
 from ..regions.volume_merging import MergeTree
+from .candidates import Distinct
 
 LARGEST = 0.6  # share of the volume that an object may fill
 SMALLEST_VOXELS = 8
@@ -93,7 +94,7 @@ class CandidateFinder:
             for parts in maps:
                 found.add_set(parts == parts[region], source)
             source += 1
-        if not found.sets:  # a point in a speck, or in a background that fills nearly all
+        if not found.masks:  # a point in a speck, or in a background that fills nearly all
             found.add_set(np.arange(self.graph.count) == region, 0, always=True)
         return found.candidates()
 
@@ -104,7 +105,7 @@ class CandidateFinder:
             node = path[at]
             members = np.zeros(self.graph.count, bool)
             members[tree.members(node)] = True
-            found.add(members, source, sums[at], tree.inner[node], tree.low[node], tree.high[node])
+            found.add_measured(members, source, sums[at], tree.inner[node], tree.low[node], tree.high[node])
 
     def _add_growth(self, found: _Collected, source: int, kind: str, region: int) -> None:
         """Parts reached from ``region`` by paths up to some length."""
@@ -129,7 +130,7 @@ class CandidateFinder:
         for at in self._thinned(sums):
             members = np.zeros(graph.count, bool)
             members[order[: at + 1]] = True
-            found.add(members, source, sums[at], inner[at], low[at], high[at])
+            found.add_measured(members, source, sums[at], inner[at], low[at], high[at])
 
     def _thinned(self, sums: np.ndarray) -> list[int]:
         """Of a nested family, positions of the ones with the strongest and smoothest border in each band of sizes."""
@@ -147,26 +148,20 @@ class CandidateFinder:
         return keep
 
 
-class _Collected:
-    """Candidates as they are found; equal ones once, with the votes of all their sources."""
+class _Collected(Distinct):
+    """Candidates as they are found, and what was measured of each."""
 
     def __init__(self, graph: RegionGraph, sources: int):
-        self._graph, self._sources = graph, sources
-        self._place: dict[bytes, int] = {}
-        self.sets: list[np.ndarray] = []
+        super().__init__(sources)
+        self._graph = graph
         self._rows: list[tuple[np.ndarray, ...]] = []
-        self._votes: list[np.ndarray] = []
         self._largest = LARGEST * graph.volume.sum()
         self._smallest = SMALLEST_VOXELS * float(np.prod(graph.spacing))
 
-    def add(self, members: np.ndarray, source: int, *row: np.ndarray) -> None:
+    def add_measured(self, members: np.ndarray, source: int, *row: np.ndarray) -> None:
         """Adds a set with its sums, inner sums, low and high."""
-        place = self._place.setdefault(np.packbits(members).tobytes(), len(self.sets))
-        if place == len(self.sets):
-            self.sets.append(members)
+        if self.add(members, source) == len(self._rows):
             self._rows.append(row)
-            self._votes.append(np.zeros(self._sources, np.int32))
-        self._votes[place][source] += 1
 
     def add_set(self, members: np.ndarray, source: int, always: bool = False) -> None:
         """Adds a set if its size is that of an object (or ``always``), measured here."""
@@ -175,11 +170,12 @@ class _Collected:
             return
         inner = graph.borders[members[graph.first] & members[graph.second]].sum(0)
         sums = union_sums(graph.inside[members].sum(0)[None], inner[None])[0]
-        self.add(members, source, sums, inner, graph.low[members].min(0), graph.high[members].max(0))
+        self.add_measured(members, source, sums, inner, graph.low[members].min(0), graph.high[members].max(0))
 
     def candidates(self) -> VolumeCandidates:
         sums, inner, low, high = (np.stack(column) for column in zip(*self._rows, strict=True))
-        return VolumeCandidates(np.stack(self.sets), sums, inner, low, high, np.stack(self._votes))
+        sets, votes = self.arrays()
+        return VolumeCandidates(sets, sums, inner, low, high, votes)
 
 
 def _parts(graph: RegionGraph, labels: np.ndarray) -> np.ndarray:

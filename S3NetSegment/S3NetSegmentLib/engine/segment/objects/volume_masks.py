@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from ...common.arrays import LimitedCache, bounding_box
+from ...common.arrays import LimitedCache
 from ...common.progress import Step, Steps
 from ..regions.volume_graph import RegionGraph, blur_in_voxels
+from .candidates import small_holes_filled
 from .volume_candidates import VolumeCandidates
 
 MARGIN = 3  # voxels around an object that may become part of it
-_SMALL_HOLE = 0.05  # share of the object
 _WINDOW = 2.0  # the levels inside and outside are those within so many of the smallest voxel sides
 _STAY = 1.0  # how much a voxel's present side counts against its intensity
 _CONTRAST = 0.05  # squared difference of levels (standard deviations) below which intensities say little
@@ -82,7 +82,7 @@ def object_part(
         part = np.where(border, belongs > level, plain)
         for point in kept:
             part[point] = True
-        part = _whole(part, kept[0] if kept else None)
+        part = small_holes_filled(connected_part(part, kept[0]) if kept else part)
         for point in left:
             part[point] = False
         return part
@@ -124,21 +124,6 @@ def _inside_box(points, box: tuple[slice, ...]) -> list[tuple[int, int, int]]:
     """``points`` of the volume as indices of ``box``, those beyond it left out."""
     within = [p for p in points if all(b.start <= v < b.stop for v, b in zip(p, box, strict=True))]
     return [tuple(int(v) - b.start for v, b in zip(point, box, strict=True)) for point in within]
-
-
-def _whole(mask: np.ndarray, point: tuple[int, int, int] | None) -> np.ndarray:
-    """The part of ``mask`` at ``point`` (without one: all of it) with its small holes filled."""
-    if point is not None:
-        mask = connected_part(mask, point)
-    box = bounding_box(mask)
-    inside = np.pad(mask[box], 1)
-    holes, count = ndimage.label(~inside)
-    if count > 1:
-        small = np.bincount(holes.ravel()) <= _SMALL_HOLE * np.count_nonzero(inside)
-        small[:2] = False  # the object itself, and what lies around it (numbered first)
-        mask = mask.copy()
-        mask[box] |= small[holes][1:-1, 1:-1, 1:-1]
-    return mask
 
 
 def connected_part(mask: np.ndarray, point: tuple[int, int, int]) -> np.ndarray:

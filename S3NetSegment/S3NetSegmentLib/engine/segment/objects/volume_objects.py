@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import numpy as np
 from ...common.arrays import LimitedCache, three
 from ...common.progress import Step, Steps, as_part_of, run_to_end
 from ..regions.volume_graph import RegionGraph, region_graph
-from .ranked import Opinions, RankedCandidates, Ranker, best_first, rank_ladder
+from .ranked import Measured, Opinions, RankedCandidates, Ranker, best_first, rank_ladder
 from .volume_candidates import CandidateFinder, VolumeCandidates, candidate_finder
 from .volume_features import NAMES, hand_score, measure, overlap_matrix
 from .volume_masks import connected_part, object_mask, volume_ladder
@@ -26,15 +25,6 @@ _REMEMBERED_POINTS = 8
 _RADIUS_DEVIATION = 0.3  # relative standard deviation of a radius given by hand
 _LARGEST_ADDITION, _LARGEST_REMOVAL = 1.5, 0.7  # shares of the object that one further point may add or remove
 _SPOT_RADIUS = 4.0  # smallest voxel sides, where no region fits a further point
-
-
-@dataclass(frozen=True)
-class MeasuredVolume:
-    """The candidates at one point, what was measured of them and how they overlap (Dice ``[n, n]``)."""
-
-    candidates: VolumeCandidates
-    table: np.ndarray
-    overlap: np.ndarray
 
 
 def objects_of_volume(
@@ -65,7 +55,7 @@ class VolumeObjects:
 
     def __init__(self, graph: RegionGraph, finder: CandidateFinder, ranker: Ranker):
         self.graph, self._finder, self._ranker = graph, finder, ranker
-        self._measured: LimitedCache[MeasuredVolume] = LimitedCache(_REMEMBERED_POINTS)
+        self._measured: LimitedCache[Measured[VolumeCandidates]] = LimitedCache(_REMEMBERED_POINTS)
 
     def ranked(
         self,
@@ -146,11 +136,11 @@ class VolumeObjects:
         change = connected_part(region & ~mask if add else region & mask, point)
         return mask | change if add else mask & ~change
 
-    def measured(self, point: tuple[int, int, int]) -> MeasuredVolume:
+    def measured(self, point: tuple[int, int, int]) -> Measured[VolumeCandidates]:
         """The candidates at ``point`` and their features; the last few points are remembered."""
         return run_to_end(self.measured_steps(point))
 
-    def measured_steps(self, point: tuple[int, int, int]) -> Steps[MeasuredVolume]:
+    def measured_steps(self, point: tuple[int, int, int]) -> Steps[Measured[VolumeCandidates]]:
         """:meth:`measured` as a generator of progress steps."""
         point = three(int(v) for v in point)
         if (known := self._measured.get(point)) is not None:
@@ -158,10 +148,10 @@ class VolumeObjects:
         candidates = yield from as_part_of(self._finder.at(point), 0.0, 0.7)
         overlap = yield from as_part_of(overlap_matrix(candidates, self.graph), 0.7, 0.9)
         yield Step(0.9, "Measuring objects")
-        measured = MeasuredVolume(candidates, measure(candidates, self.graph, overlap, point), overlap)
+        measured = Measured(candidates, measure(candidates, self.graph, overlap, point), overlap)
         return self._measured.add(point, measured)
 
-    def _scores(self, measured: MeasuredVolume, radius_mm: float | None) -> np.ndarray:
+    def _scores(self, measured: Measured[VolumeCandidates], radius_mm: float | None) -> np.ndarray:
         scores = self._ranker.score(measured.table) + HAND_WEIGHT * hand_score(measured.table)
         if radius_mm is not None:
             wanted = np.log(4 / 3 * np.pi * radius_mm**3)

@@ -110,7 +110,8 @@ class ClusterLabels:
         mean = features.reshape(-1, features.shape[-1]).mean(0, dtype=np.float64).astype(np.float32)
         deviation = features.reshape(-1, features.shape[-1]).std(0, dtype=np.float64).astype(np.float32)
         self._mean, self._deviation = mean, deviation + 0.04
-        self._smooth = self._standardised(features)
+        standard = (features - self._mean) / self._deviation
+        self._smooth = ndimage.gaussian_filter(standard, (*self._sigma, 0)) if any(self._sigma) else standard
         flat = self._smooth.reshape(-1, self._smooth.shape[-1])
         self._centres = {count: kmeans(flat, count, rng) for count in counts}
         self._ordered: set[int] = set()
@@ -164,10 +165,6 @@ class ClusterLabels:
                 # Voxels that the view did not show (255) cannot disagree.
                 kept[k] += (there == labels[k]) | (there == 255)
         return kept / (views + 1)
-
-    def _standardised(self, features: np.ndarray) -> np.ndarray:
-        standard = (features - self._mean) / self._deviation
-        return ndimage.gaussian_filter(standard, (*self._sigma, 0)) if any(self._sigma) else standard
 
 
 def _random_view(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:

@@ -108,7 +108,7 @@ class _Forest:
 
     def merge_nearest(self, a: np.ndarray, b: np.ndarray, w: np.ndarray):
         """One round: settles every region's smallest edge as far as its outcome is certain; the edges with new ends."""
-        number = _mark_nearest(self._nearest, a, b)
+        number = mark_first(self._nearest, a, b)
         is_a, is_b = self._nearest[a] == number, self._nearest[b] == number
         # A region whose smallest edge is over its limit is refused there, and so at every later edge.
         refused_a, refused_b = w > self.limit[a], w > self.limit[b]
@@ -177,7 +177,7 @@ def _merge_small(region: np.ndarray, first: np.ndarray, second: np.ndarray, smal
         a, b = a[left], b[left]
         if not a.size:
             return region
-        _mark_nearest(nearest, a, b)
+        mark_first(nearest, a, b)
         small = np.flatnonzero((size > 0) & (size < smallest))
         edge = nearest[small]
         target = a[edge] + b[edge] - small  # the other end
@@ -190,9 +190,9 @@ def _merge_small(region: np.ndarray, first: np.ndarray, second: np.ndarray, smal
         region, a, b = parent[region], parent[a], parent[b]
 
 
-def _mark_nearest(nearest: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Writes into ``nearest`` the number of the first (so smallest) of the edges (a, b) at each of their ends; returns
-    the numbers of the edges."""
+def mark_first(nearest: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Writes into ``nearest`` the number of the first of the edges (a, b), which are sorted, at each of their ends; returns the
+    numbers of the edges."""
     number = np.arange(a.size, dtype=np.int32)
     # With repeated indices the last assignment counts, so assigning backwards leaves the first edge.
     ends = np.empty(2 * a.size, a.dtype)

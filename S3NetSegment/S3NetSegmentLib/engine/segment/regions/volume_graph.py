@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from ...common.arrays import three
 from ...common.progress import Step, Steps, as_part_of
-from .volume_merging import merge_tree
+from .volume_merging import merge_tree, summed_by_key
 
 MOST_REGIONS = 40_000
 _SIGMA = 0.5  # smoothing before the gradient, in units of the smallest voxel side
@@ -190,7 +190,7 @@ def _measured(
     yield Step(0.85, "Measuring borders")
     keys = np.concatenate([k for k, _ in edges] or [np.zeros(0, np.int64)])
     found = np.concatenate([c for _, c in edges] or [np.zeros((0, 4 + channels))])
-    keys, found = _summed(keys, found)
+    keys, found = summed_by_key(keys, found)
     first, second = (keys // count).astype(np.int32), (keys % count).astype(np.int32)
     mean = inside[:, columns.sums] / inside[:, :1]
     inside[:, Columns.SURFACE] = inside[:, Columns.FACES].sum(1)
@@ -256,10 +256,4 @@ def _borders_along(labels, standard, gradient, axis, area, mean_gradient, count)
     )
     columns *= np.float32(area)
     yield Step(0.75, "Measuring borders")
-    return _summed(np.minimum(a, b) * count + np.maximum(a, b), columns)
-
-
-def _summed(keys: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct ``keys``, ascending, and the sums of the rows of ``columns`` with each."""
-    keys, number = np.unique(keys, return_inverse=True)
-    return keys, np.stack([np.bincount(number, c, minlength=len(keys)) for c in columns.T], 1)
+    return summed_by_key(np.minimum(a, b) * count + np.maximum(a, b), columns)

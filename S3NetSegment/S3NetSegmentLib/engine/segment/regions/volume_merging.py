@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...common.progress import Step, Steps
+from .graph import mark_first
 
 # border, edge: strength of the border (edge: squared) and difference of the means, weighted by the size of the smaller
 #   region and by how little of its surface is shared. gradient: strength of the border alone, weakly weighted by size. piecewise: what a
@@ -119,12 +120,8 @@ def _costs(kind: str, columns, a, b, border, inside, inner) -> np.ndarray:
 def _mutual_best(costs: np.ndarray, a: np.ndarray, b: np.ndarray, count: int) -> np.ndarray:
     """Edges that are the cheapest at both ends, at most one for each region; never none."""
     order = np.argsort(costs, kind="stable")
-    best = np.full(count, costs.size)
-    # Assigned backwards, the cheapest edge of each region is written last.
-    ends = np.empty(2 * order.size, a.dtype)
-    ends[0::2], ends[1::2] = a[order][::-1], b[order][::-1]
-    best[ends] = np.repeat(np.arange(order.size)[::-1], 2)
-    rank = np.arange(order.size)
+    best = np.empty(count, np.int32)
+    rank = mark_first(best, a[order], b[order])
     return order[(best[a[order]] == rank) & (best[b[order]] == rank)]
 
 
@@ -132,9 +129,14 @@ def _joined(a: np.ndarray, b: np.ndarray, border: np.ndarray, count: int):
     """Edges with inner ones dropped and parallel ones summed."""
     kept = a != b
     low, high = np.minimum(a, b)[kept], np.maximum(a, b)[kept]
-    keys, number = np.unique(low * count + high, return_inverse=True)
-    summed = np.stack([np.bincount(number, c, minlength=keys.size) for c in border[kept].T], 1)
-    return keys // count, keys % count, summed
+    keys, border = summed_by_key(low * count + high, border[kept])
+    return keys // count, keys % count, border
+
+
+def summed_by_key(keys: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct ``keys``, ascending, and the sums of the rows of ``columns`` with each."""
+    keys, number = np.unique(keys, return_inverse=True)
+    return keys, np.stack([np.bincount(number, c, minlength=len(keys)) for c in columns.T], 1)
 
 
 def _ranges(parent: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from ...common.affine2d import Affine2d
+from ...common.affine2d import Affine2d, random_ranges
 from ...common.device import BatchFallback, one_thread_if
 from ...common.errors import InputError
 from ...common.progress import Step, Steps, as_part_of
@@ -144,7 +144,6 @@ def _fit_network(channels: SliceChannels, centres, targets, settings: SegmentSet
     network = _new_network(channels, centres, settings, generator)
     descent = _MomentumDescent(network, settings.learning_rate)
     extent = tuple(n * s for n, s in zip(channels.fit_size, channels.fit_spacing, strict=True))
-    ranges = {name: getattr(settings, name) for name in ("rotation", "scaling", "shear", "shift", "flip")}
     distil = settings.steps if targets is not None else 0
     steps = distil + settings.self_training_steps
     watch = _LabelWatch(settings.stop_labels)
@@ -154,7 +153,9 @@ def _fit_network(channels: SliceChannels, centres, targets, settings: SegmentSet
         affine = None
         if settings.affine_weight > 0:
             quarter = settings.transformation == "quarter"
-            affine = Affine2d.quarter_turn() if quarter else Affine2d.random(generator, extent, **ranges)
+            affine = (
+                Affine2d.quarter_turn() if quarter else Affine2d.random(generator, extent, **random_ranges(settings))
+            )
 
         def work(device, batch, slices=slices, affine=affine, own=step >= distil):
             network.to(device)

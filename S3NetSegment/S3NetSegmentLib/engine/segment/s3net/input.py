@@ -22,8 +22,8 @@ class SliceChannels:
     """Input channels of the slices of a stack, at the size of the fit and at the stack's own size.
 
     Intensities are standardised by the mean and standard deviation of the whole stack, so all slices are treated alike.
-    With ``fit_input`` "plain" they are
-    left as they are (0 to 1, colour as BGR) and brought to a square, whose pixels count as 1 mm: as published.
+    With ``fit_input`` "plain" they are left as they are (0 to 1, colour as BGR) and brought to a square, whose pixels count as
+    1 mm: as published.
     Channels: intensities (1 or 3); with ``context_channels`` also the intensities blurred and the gradient of the first;
     in a volume also the intensities one (small) pixel size below and above, interpolated between the slices, so that
     the network looks equally far in every direction whatever the slice distance.

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ...common.affine2d import Affine2d, Spacing
+from ...common.affine2d import Affine2d, Spacing, random_ranges
 from ...common.device import BatchFallback, one_thread_if
 from ...common.errors import InputError
 from ...common.progress import Step, Steps
@@ -24,7 +24,7 @@ _VIEW_STREAM = 7  # of the seed
 
 class FittedS3Net:
     """Region labels of a stack ``[Z, H, W, C]``: 0 to count - 1 by ascending mean intensity over the whole stack, so that
-    a label means the same in every slice. Made by :func:`~.s3net_fit.fit_s3net`.
+    a label means the same in every slice. Made by :func:`~.fit.fit_s3net`.
 
     :param networks: their probabilities are averaged; none at all means one region (a stack without contrast).
     :param grouping: ``[responses, sum(counts)]``, which response belongs to which region of each count, 0 or 1.
@@ -68,10 +68,9 @@ class FittedS3Net:
             raise ValueError("no network was fitted")
         return self._channels
 
-    def label_maps(self, first: int = 0, stop: int | None = None) -> dict[int, np.ndarray]:
-        """Labels of slices ``first`` to ``stop`` (excluded) for every count, uint8 ``[z, H, W]``; views, do not write."""
-        stop = self._stop(self.counts[0], first, stop)
-        return {count: labels[first:stop] for count, labels in self._labels.items()}
+    def label_maps(self) -> dict[int, np.ndarray]:
+        """Labels of all slices for every count, uint8 ``[Z, H, W]``; do not write."""
+        return self._labels
 
     def soft(self, count: int, first: int = 0, stop: int | None = None) -> np.ndarray:
         """Soft labels, float32 ``[z, count, H, W]``, at least 0, adding up to 1; their largest is the label."""
@@ -108,12 +107,7 @@ class FittedS3Net:
         s, channels = self._settings, self._fitted_channels
         extent = (channels.fit_size[0] * channels.fit_spacing[0], channels.fit_size[1] * channels.fit_spacing[1])
         generator = torch_generator(s.seed, _VIEW_STREAM)
-        drawn = [
-            Affine2d.random(
-                generator, extent, rotation=s.rotation, scaling=s.scaling, shear=s.shear, shift=s.shift, flip=s.flip
-            )
-            for _ in range(views)
-        ]
+        drawn = [Affine2d.random(generator, extent, **random_ranges(s)) for _ in range(views)]
 
         def work(a, b, device):
             image = channels.fit[a:b].to(device).contiguous(memory_format=torch.channels_last)
@@ -126,10 +120,6 @@ class FittedS3Net:
             return F.interpolate(agreement[:, None], self._shape[1:], mode="bilinear")[:, 0].cpu().numpy()
 
         return np.concatenate(list(self._batches(first, stop, work)))
-
-    def confidence(self, count: int, first: int = 0, stop: int | None = None) -> np.ndarray:
-        """Margin x stability, float32 ``[z, H, W]``, 0 to 1."""
-        return self.margin(count, first, stop) * self.stability(count, first, stop)
 
     def label_all(self, stack: np.ndarray) -> Steps[None]:
         """Labels every slice once, one step per batch, and brings the labels into canonical order."""
