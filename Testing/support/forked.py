@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
 from unittest import mock
@@ -149,6 +150,15 @@ def _context():
 def _of_the_server():
     """The environment of the server, which the first call starts. It knows no path but this."""
     return mock.patch.dict(os.environ, OMP_NUM_THREADS="1", PYTHONPATH=str(MODULE))
+
+
+def loaded_context():
+    """What multiprocessing starts processes with: forked where torch is loaded, and without anything of this process, as spawned
+    ones are."""
+    context = _context()
+    with _of_the_server():
+        forkserver.ensure_running()
+    return context
 
 
 def run_script(path: str, *arguments: str) -> None:
