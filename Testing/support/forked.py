@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import forkserver
@@ -99,6 +100,13 @@ class Started:
         if self.returncode is None:
             raise subprocess.TimeoutExpired("forked", timeout or 0)
         return self.returncode
+
+    def wait_until_it_stands_still(self) -> None:
+        """Until it has sent itself SIGSTOP."""
+        state, until = ["ps", "-o", "state=", "-p", str(self.pid)], time.monotonic() + PATIENCE
+        while subprocess.run(state, capture_output=True, text=True, check=False).stdout[:1] != "T":
+            assert self.poll() is None and time.monotonic() < until, self.communicate(PATIENCE)
+            time.sleep(0.05)
 
     def send_signal(self, number: int) -> None:
         if self.returncode is None:

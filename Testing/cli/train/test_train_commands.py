@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from cohort_files import drawn, phantom, write_cohort
-from command_line import PATIENCE, SCRIPT, environment, refused, s3net_here, start, succeeded
-from forked import forked, run_module
+from command_line import PATIENCE, SCRIPT, environment, refused, s3net_here, succeeded
+from forked import Started, forked, run_module, run_script
 
 from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
 from S3NetSegmentLib.engine.images.reading import read_image
@@ -200,10 +200,10 @@ def whole(cohort, tmp_path_factory):
 @pytest.mark.parametrize("way", ["SIGTERM", "SIGKILL", "request"])
 def test_a_stopped_run_goes_on_to_the_same_model(cohort, whole, tmp_path, way):
     (tmp_path / "hold.py").write_text(HOLD)
-    process = start("finetune", cohort, "-o", tmp_path / "run", *STOPPED, options=[str(tmp_path / "hold.py")])
+    train = [str(tmp_path / "hold.py"), SCRIPT, "finetune", str(cohort), "-o", str(tmp_path / "run"), *STOPPED]
+    process = Started(run_script, *train, variables=environment())
     folder = RunFolder(tmp_path / "run")
-    _, status = os.waitpid(process.pid, os.WUNTRACED)
-    assert os.WIFSTOPPED(status), process.communicate()
+    process.wait_until_it_stands_still()
     assert folder.is_running()
     refused(s3net_here("finetune", cohort, "-o", folder.path, *STOPPED, "--resume"), "is running now")
     assert folder.is_running()
