@@ -19,15 +19,17 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_threa
 
 # What takes longest, by file. Where several processes share the tests these begin first, so that all end together.
 LONGEST = (
-    "app/test_reliability.py", "panel/models/test_training.py", "cli/train/test_train_commands.py", "cli/train/test_train_stopping.py",
-    "app/test_types.py", "engine/few_shot/test_propagation.py", "cli/test_batch_command.py", "cli/test_demo_command.py",
-    "engine/training/trainer/test_training_processes.py", "engine/images/test_answers_disturbed.py", "engine/test_array_order.py", "cli/few_shot/test_answers.py",
-    "engine/few_shot/test_several_patients.py", "engine/training/ideal/test_ideal_end_to_end.py", "cli/test_security.py",
-    "engine/segment/test_volume_objects.py", "engine/segment/test_carry.py", "engine/few_shot/voters/test_transfer.py",
-    "engine/cohort_loop/test_proposing.py", "app/test_package.py", "engine/segment/test_segment.py",
-    "cli/test_segment_command.py", "engine/segment/test_s3net_fit.py", "engine/batch/test_workers.py", "panel/test_real_engine.py",
-    "engine/batch/test_cluster.py", "cli/test_cohort_command.py", "cli/test_launcher.py", "engine/cohort_loop/test_model.py",
-    "panel/cohort/test_cohort.py", "panel/few_shot/test_real_engine.py", "panel/test_random_walk.py",
+    "app/test_reliability.py", "panel/models/test_training.py", "cli/train/test_train_commands.py", "cli/train/test_train_stopping.py", "engine/few_shot/test_several_patients.py",
+    "engine/images/test_answers_disturbed.py", "engine/few_shot/test_propagation.py", "app/test_types.py", "engine/training/ideal/test_ideal_end_to_end.py",
+    "engine/test_array_order.py", "cli/test_demo_command.py", "engine/cohort_loop/test_proposing.py", "engine/few_shot/voters/test_transfer.py",
+    "cli/test_batch_command.py", "cli/train/test_train_3d.py", "engine/segment/test_carry.py", "cli/test_segment_command.py",
+    "engine/cohort_loop/test_model.py", "cli/test_security.py", "engine/segment/test_segment.py", "engine/segment/test_s3net_fit.py",
+    "engine/few_shot/test_method.py", "cli/test_launcher.py", "cli/few_shot/test_answers.py", "engine/training/trainer/test_training_processes.py",
+    "engine/segment/test_volume_objects.py", "engine/batch/test_cluster.py", "engine/nets/test_dinov2.py", "engine/cohort_loop/test_kills.py",
+    "engine/cohort_loop/test_disturbed_folders.py", "engine/segment/test_planes.py", "engine/segment/test_boxes.py", "app/test_newcomer.py",
+    "cli/test_cohort_command.py", "panel/cohort/test_cohort.py", "panel/test_real_engine.py", "engine/few_shot/test_registration.py",
+    "panel/test_random_walk.py", "app/test_package.py", "engine/training/trainer/test_training_trainer.py", "engine/few_shot/test_places.py",
+    "engine/batch/test_workers.py", "panel/few_shot/test_real_engine.py",
 )  # fmt: skip
 # Files of which each test goes to a process of its own choice: they are long and share no fixture.
 ALONE = ("app/test_reliability.py", "cli/train/test_train_stopping.py", "cli/test_security.py", "cli/test_launcher.py")

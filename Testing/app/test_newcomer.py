@@ -1,5 +1,6 @@
 """What CONTRIBUTING says of the files that an encoder, an option and a format touch: each is added to a copy, which is run."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -63,11 +64,24 @@ def read_grey_text(path, choose_frame, numbers):
         "FORMATS = (\n": 'FORMATS = (\n    ImageFormat((".grey",), lambda _, head: head.startswith(b"GREY"), read_grey_text),\n',
     },
 }
+# Runs a script with each list of arguments: torch is loaded once for all.
+IN_TURN = """
+import json, runpy, sys
+script, lists = sys.argv[1:]
+for arguments in json.loads(lists):
+    sys.argv = [script, *arguments]
+    try:
+        runpy.run_path(script, run_name="__main__")
+    except SystemExit as end:
+        if end.code:
+            raise
+"""
 
 
 @pytest.fixture
 def changed(tmp_path):
-    """A function: makes the files that a dictionary above names in a copy of the module; returns how to run that copy's s3net."""
+    """A function: makes the files that a dictionary above names in a copy of the module; returns how to run that copy's
+    s3net with one list of arguments after the other."""
 
     def change(files):
         copy = tmp_path / "S3NetSegment"
@@ -83,14 +97,14 @@ def changed(tmp_path):
             else:
                 assert not file.exists()
             file.write_text(content, encoding="utf-8")
-        return lambda *arguments: succeeded(_run(copy / "s3net", arguments, tmp_path))
+        return lambda *lists: succeeded(_run(copy / "s3net", lists, tmp_path))
 
     return change
 
 
-def _run(script, arguments, folder):
+def _run(script, lists, folder):
     return subprocess.run(
-        [sys.executable, str(script), *map(str, arguments)], cwd=folder, env=environment(), capture_output=True,
+        [sys.executable, "-c", IN_TURN, str(script), json.dumps(lists)], cwd=folder, env=environment(), capture_output=True,
         encoding="utf-8", timeout=PATIENCE, check=False,
     )  # fmt: skip
 
@@ -110,7 +124,7 @@ def test_an_encoder_is_a_network_and_a_line_that_knows_its_name(changed, tmp_pat
     s3net = changed(ENCODER)
     write_drawn_ball(tmp_path)
     asked = ("few-shot", "ball.nii.gz", "--support", "drawn.seg.nrrd", "--encoder", "grey", "--method", "alpnet")
-    s3net(*asked, "-o", "answer.nii.gz")
+    s3net([*asked, "-o", "answer.nii.gz"])
     ball, answer = read_image(tmp_path / "ball.nii.gz").array > 200, read_image(tmp_path / "answer.nii.gz").array > 0
     assert 2 * (ball & answer).sum() / (ball.sum() + answer.sum()) > 0.8
 
@@ -119,11 +133,11 @@ def test_an_option_is_a_field_and_what_it_does_and_a_column_of_manifests_too(cha
     s3net = changed(OPTION)
     write_disk(tmp_path / "a.png")
     asked = ("segment", "a.png", "--pixel", "28,24", "--set", QUICK)
-    s3net(*asked, "--step=-1", "-o", "step.nrrd")
-    s3net(*asked, "--smaller", "-o", "smaller.nrrd")
-    s3net(*asked, "-o", "plain.nrrd")
     (tmp_path / "m.csv").write_text(f'image,pixels,settings,smaller,output\na.png,"28,24",{QUICK},yes,row.nrrd\n')
-    s3net("batch", "m.csv", "-o", "results")
+    s3net(
+        [*asked, "--step=-1", "-o", "step.nrrd"], [*asked, "--smaller", "-o", "smaller.nrrd"],
+        [*asked, "-o", "plain.nrrd"], ["batch", "m.csv", "-o", "results"],
+    )  # fmt: skip
     step, smaller, plain, row = (
         read_image(tmp_path / name).array for name in ("step.nrrd", "smaller.nrrd", "plain.nrrd", "results/row.nrrd")
     )
@@ -137,7 +151,7 @@ def test_a_format_is_a_reader_and_a_line_of_the_table_and_files_of_it_are_found_
     rows = read_image(tmp_path / "a.png").array[0]
     lines = "\n".join(" ".join(map(str, row)) for row in rows)
     (tmp_path / "in" / "a.grey").write_text(f"GREY\n{lines}\n")
-    s3net("batch", "in", "-o", "results", "--default", f"settings={QUICK}", "--default", "pixels=28,24")
+    s3net(["batch", "in", "-o", "results", "--default", f"settings={QUICK}", "--default", "pixels=28,24"])
     (result,) = (tmp_path / "results").glob("a*.nrrd")
     found = read_image(result).array[0] > 0
     assert 2 * (found & disk).sum() / (found.sum() + disk.sum()) > 0.9

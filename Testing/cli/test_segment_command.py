@@ -308,7 +308,7 @@ def test_ctrl_c_stops_cleanly_and_leaves_no_file(tmp_path, number):
 @pytest.mark.skipif(os.name == "nt", reason="signals of another kind on Windows")
 def test_ctrl_c_at_the_very_start_stops_cleanly_too(tmp_path):
     for delay in (0.1, 0.4, 0.8):  # while interpreter, packages and image are being loaded
-        with start("segment", CT, "-o", "out.seg.nrrd", folder=tmp_path) as process:
+        with start("segment", CT, "-o", "out.seg.nrrd", folder=tmp_path, new_interpreter=True) as process:
             let_compute(process, delay)
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=PATIENCE)

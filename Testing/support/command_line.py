@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from forked import PATIENCE, forked, run_script
+from forked import PATIENCE, Started, forked, run_script, run_script_that_spawns
 from paths import MODULE
 
 SCRIPT = str(MODULE / "s3net")
@@ -25,13 +25,21 @@ def environment(**changes):
     return variables | {"OMP_NUM_THREADS": "1", "COLUMNS": "100", "PYTHONIOENCODING": "utf-8"} | changes
 
 
-def start(*arguments, folder=None, options=(), **changes):
-    """Starts s3net; a process with text pipes. ``options`` are for the interpreter."""
+def start(*arguments, folder=None, options=(), new_interpreter=False, **changes):
+    """Starts s3net; a process with text pipes. ``options`` are for the interpreter. Where nothing is special about that, it is a
+    process in which torch and the other packages are loaded already; the workers of a batch are new ones."""
+    if _as_any_interpreter(options, changes) and not new_interpreter:
+        texts = [SCRIPT, *map(str, arguments)]
+        return Started(run_script_that_spawns, *texts, variables=environment(**changes), folder=folder)
     return subprocess.Popen(
         [sys.executable, *options, SCRIPT, *map(str, arguments)],
         cwd=folder, env=environment(**changes), stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
         preexec_fn=_default_interrupt if os.name != "nt" else None,
     )  # fmt: skip
+
+
+def _as_any_interpreter(options, changes):
+    return not options and all(name.startswith("S3NET_") for name in changes) and hasattr(os, "fork")
 
 
 def let_compute(process, seconds):
@@ -54,10 +62,8 @@ def _processor_seconds(process):
 
 
 def s3net(*arguments, folder=None, options=(), patience=PATIENCE, **changes):
-    """Runs s3net to its end; has ``returncode``, ``stdout``, ``stderr``. Where nothing is special about its interpreter, it is
-    a process in which torch and the other packages are loaded already."""
-    for_python = [name for name in changes if not name.startswith("S3NET_")]
-    if not (options or for_python) and hasattr(os, "fork"):
+    """Runs s3net to its end as :func:`start` does; has ``returncode``, ``stdout``, ``stderr``."""
+    if _as_any_interpreter(options, changes):
         texts = [SCRIPT, *map(str, arguments)]
         return forked(run_script, *texts, variables=environment(**changes), folder=folder, patience=patience)
     with start(*arguments, folder=folder, options=options, **changes) as process:

@@ -3,14 +3,13 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 from cohort_files import drawn, phantom, write_cohort
-from command_line import PATIENCE, SCRIPT, environment, refused, s3net_here, start, succeeded
+from command_line import PATIENCE, SCRIPT, environment, refused, s3net_here, succeeded
+from forked import Started, forked, run_module, run_script
 
 from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
 from S3NetSegmentLib.engine.images.reading import read_image
@@ -201,10 +200,10 @@ def whole(cohort, tmp_path_factory):
 @pytest.mark.parametrize("way", ["SIGTERM", "SIGKILL", "request"])
 def test_a_stopped_run_goes_on_to_the_same_model(cohort, whole, tmp_path, way):
     (tmp_path / "hold.py").write_text(HOLD)
-    process = start("finetune", cohort, "-o", tmp_path / "run", *STOPPED, options=[str(tmp_path / "hold.py")])
+    train = [str(tmp_path / "hold.py"), SCRIPT, "finetune", str(cohort), "-o", str(tmp_path / "run"), *STOPPED]
+    process = Started(run_script, *train, variables=environment())
     folder = RunFolder(tmp_path / "run")
-    _, status = os.waitpid(process.pid, os.WUNTRACED)
-    assert os.WIFSTOPPED(status), process.communicate()
+    process.wait_until_it_stands_still()
     assert folder.is_running()
     refused(s3net_here("finetune", cohort, "-o", folder.path, *STOPPED, "--resume"), "is running now")
     assert folder.is_running()
@@ -353,11 +352,11 @@ def test_label_maps_without_names_are_evaluated_by_value_and_it_is_said(run, tmp
 
 def test_two_processes_of_torchrun_train_one_model(cohort, tmp_path):
     command = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--rdzv-backend=c10d",
+        "torch.distributed.run", "--nproc-per-node=2", "--rdzv-backend=c10d",
         "--rdzv-endpoint=localhost:0", SCRIPT, "finetune", str(cohort), "-o", str(tmp_path / "run"), *QUICK, "--steps", "4",
         "--device", "cpu",
     ]  # fmt: skip
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=PATIENCE, check=False)
+    done = forked(run_module, *command, variables=environment())
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("4 steps in") == 1
     assert [e["step"] for e in RunFolder(tmp_path / "run").entries() if "loss" in e] == [1, 2, 3, 4]

@@ -10,7 +10,7 @@ import time
 import pytest
 from cohort_files import write_cohort
 from command_line import PATIENCE, SCRIPT, environment
-from forked import forked_ranks, run_script
+from forked import Started, forked_ranks, run_module, run_script
 from paths import REPOSITORY
 
 from S3NetSegmentLib.cli.train import training
@@ -93,15 +93,12 @@ def test_a_run_under_torchrun_is_stopped_with_the_code_of_the_signal_and_goes_on
     (tmp_path / "keep_code.py").write_text(KEEP_CODE)
     run = RunFolder(tmp_path / "run")
     launcher = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--rdzv-backend=c10d",
+        "torch.distributed.run", "--nproc-per-node=2", "--rdzv-backend=c10d",
         "--rdzv-endpoint=localhost:0", str(tmp_path / "keep_code.py"), str(tmp_path),
         KEEP_THREADS, str(tmp_path), SCRIPT,
     ]  # fmt: skip
     train = ["finetune", str(cohort), "-o", str(run.path), *QUICK, "--device", "cpu"]
-    process = subprocess.Popen(
-        [*launcher, *train, "--steps", "100000"], env=environment(), stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )  # fmt: skip
+    process = Started(run_module, *launcher, *train, "--steps", "100000", variables=environment())
     until = time.monotonic() + PATIENCE
     while sum("loss" in e for e in run.entries()) < 3:
         assert process.poll() is None and time.monotonic() < until, process.communicate()[1]

@@ -7,6 +7,7 @@ import signal
 import numpy as np
 import pytest
 from batch_cases import write_cohort, write_disk
+from forked import loaded_context
 
 from S3NetSegmentLib.engine import Volume
 from S3NetSegmentLib.engine.batch import machine
@@ -18,6 +19,13 @@ from S3NetSegmentLib.engine.batch.workers import InThisProcess, Processes, own_d
 from S3NetSegmentLib.engine.images.writing import write_image
 
 posix = pytest.mark.skipif(os.name == "nt", reason="signals of another kind on Windows")
+
+
+@pytest.fixture
+def forked_workers(monkeypatch):
+    """Of tests of what becomes of a worker, not of how a new one begins."""
+    context = loaded_context()
+    monkeypatch.setattr(multiprocessing, "get_context", lambda _: context)
 
 
 def planned(folder, manifest):
@@ -41,14 +49,14 @@ def run_and_kill(folder, kills: dict[str, int], keep_going=True):
 
 
 @posix
-def test_a_case_whose_worker_was_killed_is_tried_once_more(tmp_path):
+def test_a_case_whose_worker_was_killed_is_tried_once_more(tmp_path, forked_workers):
     found, told = run_and_kill(tmp_path, {"d1": 1})
     assert [found[f"d{n}"]["status"] for n in range(3)] == ["done"] * 3
     assert [found[f"d{n}"]["attempt"] for n in range(3)] == [1, 2, 1] and ("lost", "d1") in told
 
 
 @posix
-def test_a_case_that_kills_its_worker_twice_fails_alone(tmp_path):
+def test_a_case_that_kills_its_worker_twice_fails_alone(tmp_path, forked_workers):
     found, _ = run_and_kill(tmp_path, {"d1": 5})
     assert [found[f"d{n}"]["status"] for n in range(3)] == ["done", "failed", "done"]
     assert "SIGKILL" in found["d1"]["error"] and "2 times" in found["d1"]["error"]
@@ -130,7 +138,7 @@ def test_cards_without_device_files_are_asked_of_the_tool_of_their_driver(tmp_pa
     assert machine.nvidia_cards() == []
 
 
-def test_a_case_is_computed_on_the_device_that_its_row_names(tmp_path):
+def test_a_case_is_computed_on_the_device_that_its_row_names(tmp_path, forked_workers):
     write_disk(tmp_path / "d.png")
     (tmp_path / "m.csv").write_text(
         "image,output,settings,device\nd.png,here,work_size=64,cpu\nd.png,there,sources=s3net,cuda:7\n"
@@ -151,7 +159,7 @@ def test_the_device_does_not_make_a_finished_case_unfinished(tmp_path):
 
 
 @posix
-def test_a_worker_that_is_killed_by_a_signal_without_a_name_is_told(tmp_path):
+def test_a_worker_that_is_killed_by_a_signal_without_a_name_is_told(tmp_path, forked_workers):
     plan, told = planned(tmp_path, write_cohort(tmp_path, 1)), []
 
     def on_event(event):

@@ -76,6 +76,19 @@ def properties_as_attributes(cls: type) -> None:
             setattr(cls, name, _Property(name, getattr(cls, name, None)))
 
 
+_known: dict[tuple, set[str]] = {}  # signatures by class and name: panels connect the same ones hundreds of times
+
+
+def _known_signatures(sender: QObject, name: str) -> set[str]:
+    """Signatures of the methods of ``sender`` that have a name."""
+    meta = sender.metaObject()
+    key = type(sender), meta.className(), meta.methodCount(), name
+    if key not in _known:
+        methods = [meta.method(n) for n in range(meta.methodCount())]
+        _known[key] = {bytes(m.methodSignature()).decode() for m in methods if bytes(m.name()).decode() == name}
+    return _known[key]
+
+
 def _signal(sender: QObject, signature: str):
     """The bound signal for PythonQt's ``name(Type,...)`` and whether it is asked for without arguments."""
     name, _, arguments = signature.replace(" ", "").partition("(")
@@ -83,12 +96,7 @@ def _signal(sender: QObject, signature: str):
     if not hasattr(bound, "connect"):
         raise ValueError(f"{type(sender).__name__} has no signal {signature}")
     arguments = arguments.rstrip(")")
-    meta = sender.metaObject()
-    known = {
-        bytes(meta.method(n).methodSignature()).decode()
-        for n in range(meta.methodCount())
-        if bytes(meta.method(n).name()).decode() == name
-    }
+    known = _known_signatures(sender, name)
     played_by_python = any("PyQt_PyObject" in signature for signature in known)
     if arguments and not played_by_python and f"{name}({arguments})" not in known:
         raise ValueError(f"{type(sender).__name__} has no signal {signature}; it has {sorted(known)}")

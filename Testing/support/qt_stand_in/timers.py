@@ -11,13 +11,12 @@ from PyQt5 import QtCore
 class QTimer(QtCore.QTimer):
     """Time can be skipped: all timers that run are due that much earlier, in the order that they were."""
 
-    _all: weakref.WeakSet[QTimer] = weakref.WeakSet()
+    _started: weakref.WeakSet[QTimer] = weakref.WeakSet()  # those that run, and some that no longer do
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
         self._shortened_from = None  # the interval, while what is left of it stands in its place
         self.timeout.connect(self._restore)  # before whoever else listens, who may start it again
-        self._all.add(self)
 
     @classmethod
     def skip(cls, most=math.inf, once=False):
@@ -25,7 +24,8 @@ class QTimer(QtCore.QTimer):
 
         :param once: only if a timer that does not repeat is running.
         """
-        running = [timer for timer in cls._all if timer.isActive()]
+        running = [timer for timer in cls._started if timer.isActive()]
+        cls._started = weakref.WeakSet(running)
         if once and not any(timer.isSingleShot() for timer in running):
             return 0
         skipped = min([most, *(timer.remainingTime for timer in running)])
@@ -48,4 +48,5 @@ class QTimer(QtCore.QTimer):
 
     def start(self, *milliseconds):
         self._restore()
+        self._started.add(self)
         super().start(*milliseconds)

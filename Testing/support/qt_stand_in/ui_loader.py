@@ -17,36 +17,36 @@ class QUiLoader(QObject):
     """Loads a .ui file into a widget, as Slicer's loader does."""
 
     def load(self, file, parent=None):
-        tree = ElementTree.fromstring(bytes(file.readAll()))
-        connections = tree.find("connections")
-        if connections is not None:  # uic knows nothing of MRML scenes
-            tree.remove(connections)
-        text = ElementTree.tostring(tree, encoding="unicode")
         # uic calls these two as methods; here they are attributes, as in PythonQt.
         kept = [(cls, name, cls.__dict__[name]) for cls, name in ((QObject, "objectName"), (QWidget, "sizePolicy"))]
         for cls, name, _ in kept:
             setattr(cls, name, lambda self, name=name: QObject.property(self, name))
         try:
-            kind, form = _compiled(text)
+            kind, form, connections = _compiled(bytes(file.readAll()))
             widget = kind()
             form().setupUi(widget)
         finally:
             for cls, name, descriptor in kept:
                 setattr(cls, name, descriptor)
-        for connection in connections if connections is not None else ():
-            sender, signal, receiver, slot = (
-                connection.findtext(tag) for tag in ("sender", "signal", "receiver", "slot")
-            )
+        for sender, signal, receiver, slot in connections:
             target = getattr(_found(widget, receiver), slot.split("(")[0])
             getattr(_found(widget, sender), signal.split("(")[0]).connect(target)
         return widget
 
 
 @functools.cache  # panels are opened hundreds of times
-def _compiled(text: str):
-    """The class of the outermost widget of a .ui file, and the class that fills it."""
-    form, kind = uic.loadUiType(io.StringIO(text))
-    return kind, form
+def _compiled(content: bytes):
+    """The class of the outermost widget of a .ui file, the class that fills it, and its connections: sender, signal, receiver,
+    slot of each."""
+    tree, connections = ElementTree.fromstring(content), []
+    for element in tree.findall("connections"):  # uic knows nothing of MRML scenes
+        tree.remove(element)
+        connections += [
+            [one.findtext(tag) for tag in ("sender", "signal", "receiver", "slot")]
+            for one in element.findall("connection")
+        ]
+    form, kind = uic.loadUiType(io.StringIO(ElementTree.tostring(tree, encoding="unicode")))
+    return kind, form, connections
 
 
 def _found(root: QWidget, name: str) -> QObject:

@@ -6,6 +6,7 @@ Thirion, "Image matching as a diffusion process", 1998; symmetric forces: Vercau
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import torch
@@ -109,19 +110,24 @@ def _difference(images: torch.Tensor, axis: int) -> torch.Tensor:
 
 
 def _blurred(images: torch.Tensor, sigma: float, flat: bool) -> torch.Tensor:
-    radius = max(1, int(2.5 * sigma + 0.5))
-    place = torch.arange(-radius, radius + 1, dtype=images.dtype)
-    shares = torch.exp(-0.5 * (place / sigma) ** 2)
-    kernel = (shares / shares.sum()).tolist()
+    kernel = _kernel(sigma)
+    radius = len(kernel) // 2
     for axis in (-2, -1) if flat else (-3, -2, -1):
         size = images.shape[axis]
         if size < 2:
             continue
         edges = [images.narrow(axis, 0, 1)] * radius, [images.narrow(axis, size - 1, 1)] * radius
-        padded = torch.cat((*edges[0], images, *edges[1]), axis)
-        total = padded.narrow(axis, radius, size) * kernel[radius]
-        for n in range(radius):
-            pair = padded.narrow(axis, n, size) + padded.narrow(axis, 2 * radius - n, size)
-            total.add_(pair, alpha=kernel[n])
-        images = total
+        shifted = torch.cat((*edges[0], images, *edges[1]), axis).unfold(axis, len(kernel), 1).unbind(-1)
+        images = shifted[radius] * kernel[radius]
+        for n in range(radius):  # both of a pair at once: mirrored images have mirrored results
+            images.add_(shifted[n] + shifted[-1 - n], alpha=kernel[n])
     return images
+
+
+@cache
+def _kernel(sigma: float) -> list[float]:
+    """Shares of a pixel and its neighbours in a Gaussian blur."""
+    radius = max(1, int(2.5 * sigma + 0.5))
+    place = torch.arange(-radius, radius + 1, dtype=torch.float32)
+    shares = torch.exp(-0.5 * (place / sigma) ** 2)
+    return (shares / shares.sum()).tolist()

@@ -124,9 +124,8 @@ def local_likeness(a: np.ndarray, b: np.ndarray, inside: np.ndarray, reach: Sequ
     :param inside: bool; other voxels do not count. ``reach``: standard deviations of the neighbourhood, voxels (k, j, i); from
         twice the size of the images on it is all of them.
     """
-    reach = np.minimum(
-        reach, 2 * np.array(a.shape)
-    )  # a wider one differs by 1e-8, and takes the longer the wider it is
+    # A wider one differs by 1e-8, and takes the longer the wider it is.
+    reach = np.minimum(reach, 2 * np.array(a.shape))
     share = ndimage.gaussian_filter(inside.astype(np.float32), reach) + 1e-6
 
     def mean(image: np.ndarray) -> np.ndarray:
