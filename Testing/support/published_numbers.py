@@ -118,6 +118,11 @@ S3NET = (
     Row("guided filter on the labels, pixels", "guided_radius", 0),
 )  # fmt: skip
 
+_PRECISION = Row(
+    "numbers of the network", "precision", "fp32", "bf16 where the device computes in it, which is faster; else fp32"
+)
+_SCALE = "one scale for all images, made without asking what they are"
+
 ALPNET_INFERENCE = (
     Row("pixels of a slice, longer side", "encoder_side", 252, ""),
     Row("tokens of DINOv2", "", "18 x 18, of 14 pixels", here="18 x 18, of 14 pixels", why=""),
@@ -127,8 +132,7 @@ ALPNET_INFERENCE = (
     Row("cells of the grid along the longer side", "encoder_grid", 32),
     Row("intensities", "encoder_input", "zscore"),
     Row("scale before that", "", "CT: window -125 to 275; MR: highest 0.5 % clipped",
-        "one scale for all images, made without asking what they are",
-        here=f"the tool's own scale for the volume; mean and deviation of {encoders._LOOKED_AT} slices"),
+        _SCALE, here=f"the tool's own scale for the volume; mean and deviation of {encoders._LOOKED_AT} slices"),
     Row("slices of one input (an option of the published program)", "encoder_slices", "one"),
     Row("adapters", "", "rank 4, trained", "`s3net pretrain --method alpnet` trains them; a published file has none",
         here="what the encoder's file holds"),
@@ -194,6 +198,8 @@ IDEAL_PRETRAINING = (
     Row("learning rate (Chaitanya)", "learning_rate", 1e-3),
     Row("fall of the learning rate (Chaitanya)", "schedule", "constant"),
     Row("warm-up", "warmup", 0.0),
+    Row("intensities (Chaitanya)", "", "0 to 1 from the 1st to the 99th percentile", _SCALE, here="0 to 1 by the tool's own scale for the volume"),
+    _PRECISION,
     Row("steps (Chaitanya)", "steps", 10_001),
     Row("slices in a step (Chaitanya)", "batch", 12),
 )  # fmt: skip
@@ -218,6 +224,8 @@ IDEAL_FINETUNING = (
     Row("power of that fall", "of the schedule: power", 0.9),
     Row("warm-up", "warmup", 0.0),
     Row("weight decay", "weight_decay", 1e-4),
+    Row("intensities", "", "0 to 1 from the least to the largest", _SCALE, here="0 to 1 by the tool's own scale for the volume"),
+    _PRECISION,
     Row("steps", "steps", 30_000),
     Row("labelled slices in a step", "batch", 12),
     Row("unlabelled slices in a step", "unlabelled_batch", 12),
@@ -274,6 +282,14 @@ ALPNET_TRAINING = (
     Row("factor of each stair", "decay", 0.95),
     Row("steps of each stair", "decay_steps", 1000),
     Row("weight decay", "weight_decay", 5e-4),
+    Row(
+        "intensities",
+        "",
+        "as for answering: mean 0, deviation 1",
+        _SCALE,
+        here="0 to 1 by the tool's own scale for the volume",
+    ),
+    _PRECISION,
     Row("steps", "steps", 100_100),
     Row("seed", "seed", 1234),
 )
