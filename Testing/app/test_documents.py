@@ -76,6 +76,15 @@ def test_the_check_itself_sees_a_broken_link_a_broken_anchor_and_a_missing_pictu
     assert broken_links(file) == ["gone.md", "#nowhere", "p.png"]
 
 
+def test_every_benchmark_is_named_where_they_are_listed():
+    listed = set(SCRIPT.findall((REPOSITORY / "Testing" / "README.md").read_text(encoding="utf-8")))
+    scripts = (REPOSITORY / "Testing" / "benchmarks").rglob("*.py")
+    commands = [
+        file.relative_to(REPOSITORY).as_posix() for file in scripts if "__main__" in file.read_text(encoding="utf-8")
+    ]
+    assert len(commands) > 20 and [name for name in commands if name not in listed] == []
+
+
 def test_the_readme_is_read_in_five_minutes():
     lines = README.read_text(encoding="utf-8").splitlines()
     assert len(lines) < 180

@@ -66,7 +66,17 @@ def test_the_arm_cross_has_the_published_losses_and_all_else_of_the_other_arms(a
         source = paper if field.name in arms.LOSSES_OF_PAPER else others
         assert getattr(settings, field.name) == getattr(source, field.name), field.name
     differ = {f.name for f in dataclasses.fields(paper) if getattr(paper, f.name) != getattr(others, f.name)}
-    changed = {"network", "average_decay", "rotation", "rotation_steps", "scaling", "shear", "shift", "flip"}
+    changed = {
+        "network",
+        "average_decay",
+        "weak_intensities",
+        "rotation",
+        "rotation_steps",
+        "scaling",
+        "shear",
+        "shift",
+        "flip",
+    }
     assert differ - set(arms.LOSSES_OF_PAPER) == changed
 
 

@@ -18,9 +18,11 @@ from S3NetSegmentLib.engine.few_shot.voters.making import published_head
 from S3NetSegmentLib.engine.nets import unet
 from S3NetSegmentLib.engine.segment.s3net import fit
 from S3NetSegmentLib.engine.segment.settings import preset
+from S3NetSegmentLib.engine.training import alpnet
 from S3NetSegmentLib.engine.training import settings as training
 from S3NetSegmentLib.engine.training.configuration import finetuning_configuration, pretraining_configuration
 from S3NetSegmentLib.engine.training.ideal import finetuning
+from S3NetSegmentLib.engine.training.slices.augmentation import VIEW
 
 NOT_STATED = "not stated"
 
@@ -116,6 +118,11 @@ S3NET = (
     Row("guided filter on the labels, pixels", "guided_radius", 0),
 )  # fmt: skip
 
+_PRECISION = Row(
+    "numbers of the network", "precision", "fp32", "bf16 where the device computes in it, which is faster; else fp32"
+)
+_SCALE = "one scale for all images, made without asking what they are"
+
 ALPNET_INFERENCE = (
     Row("pixels of a slice, longer side", "encoder_side", 252, ""),
     Row("tokens of DINOv2", "", "18 x 18, of 14 pixels", here="18 x 18, of 14 pixels", why=""),
@@ -125,8 +132,7 @@ ALPNET_INFERENCE = (
     Row("cells of the grid along the longer side", "encoder_grid", 32),
     Row("intensities", "encoder_input", "zscore"),
     Row("scale before that", "", "CT: window -125 to 275; MR: highest 0.5 % clipped",
-        "one scale for all images, made without asking what they are",
-        here=f"the tool's own scale for the volume; mean and deviation of {encoders._LOOKED_AT} slices"),
+        _SCALE, here=f"the tool's own scale for the volume; mean and deviation of {encoders._LOOKED_AT} slices"),
     Row("slices of one input (an option of the published program)", "encoder_slices", "one"),
     Row("adapters", "", "rank 4, trained", "`s3net pretrain --method alpnet` trains them; a published file has none",
         here="what the encoder's file holds"),
@@ -183,6 +189,8 @@ IDEAL_PRETRAINING = (
     Row("largest shear", "shear", NOT_STATED, "as in the preset `default`"),
     Row("largest shift", "shift", NOT_STATED, "as in the preset `default`"),
     Row("mirroring (DenseCL)", "flip", True),
+    Row("changes of intensity (DenseCL)", "", "colour jitter, grey, blur", "slices have no colour; fields, noise and gaps are what they have",
+        here=f"bias field, gamma, contrast, brightness, blur and noise, each with probability {VIEW.probability:g}; a box cut out, {VIEW.cut_out:g}"),
     Row("sides of a slice, pixels (Chaitanya)", "slice_side", 192, "that of the fine-tuning; smaller where no image needs it"),
     Row("mm of a pixel (Chaitanya, ACDC)", "slice_spacing", 1.367, "0: the images' own, since the cohort is the user's"),
     Row("optimiser (Chaitanya)", "optimizer", "adam", "AdamW without weight decay is Adam"),
@@ -190,6 +198,8 @@ IDEAL_PRETRAINING = (
     Row("learning rate (Chaitanya)", "learning_rate", 1e-3),
     Row("fall of the learning rate (Chaitanya)", "schedule", "constant"),
     Row("warm-up", "warmup", 0.0),
+    Row("intensities (Chaitanya)", "", "0 to 1 from the 1st to the 99th percentile", _SCALE, here="0 to 1 by the tool's own scale for the volume"),
+    _PRECISION,
     Row("steps (Chaitanya)", "steps", 10_001),
     Row("slices in a step (Chaitanya)", "batch", 12),
 )  # fmt: skip
@@ -214,6 +224,8 @@ IDEAL_FINETUNING = (
     Row("power of that fall", "of the schedule: power", 0.9),
     Row("warm-up", "warmup", 0.0),
     Row("weight decay", "weight_decay", 1e-4),
+    Row("intensities", "", "0 to 1 from the least to the largest", _SCALE, here="0 to 1 by the tool's own scale for the volume"),
+    _PRECISION,
     Row("steps", "steps", 30_000),
     Row("labelled slices in a step", "batch", 12),
     Row("unlabelled slices in a step", "unlabelled_batch", 12),
@@ -226,6 +238,7 @@ IDEAL_FINETUNING = (
     Row("largest scaling", "scaling", 0.0),
     Row("largest shear", "shear", 0.0),
     Row("largest shift", "shift", 0.0),
+    Row("changes of intensity", "weak_intensities", False),
     Row("moving average of the weights", "average_decay", 0.0),
     Row("statistics of the normalisation", "", "of training batches, running mean",
         "unchanged slices are what is segmented later", here=f"measured anew on unchanged slices, every {finetuning._OBSERVE_EVERY} steps"),
@@ -245,6 +258,22 @@ ALPNET_TRAINING = (
     Row("weight of the background", "background_weight", 0.05),
     Row("weight of the alignment loss", "alignment_weight", 1.0),
     Row("least superpixel, pixels", "smallest_superpixel", 400),
+    Row("scale of superpixels (Felzenszwalb, of intensities to 255)", "of superpixels: scale", 1.0),
+    Row("mask on the grid", "", "bilinear samples", "thin superpixels would vanish", here="area average"),
+    Row("largest rotation of a view, degrees", "of the views: rotation", 5.0),
+    Row("largest shear, degrees", "of the views: shear", 5.0),
+    Row("largest shift, pixels of 256", "of the views: shift", 5.0),
+    Row("magnification", "of the views: scale", "0.9, 1.2"),
+    Row("elastic displacement, pixels of 256", "of the views: elastic", 10.0),
+    Row("its smoothing, pixels of 256", "of the views: elastic_sigma", 5.0),
+    Row("exponent of the grey values", "of the views: gamma", "0.5, 1.5"),
+    Row(
+        "affine and elastic change",
+        "",
+        "one resampling after the other",
+        "the view is blurred once",
+        here="one resampling for both",
+    ),
     Row("rank of the adapters of a transformer", "lora", 4),
     Row("optimiser", "optimizer", "sgd"),
     Row("its momentum", "of the optimiser: momentum", 0.9),
@@ -253,6 +282,14 @@ ALPNET_TRAINING = (
     Row("factor of each stair", "decay", 0.95),
     Row("steps of each stair", "decay_steps", 1000),
     Row("weight decay", "weight_decay", 5e-4),
+    Row(
+        "intensities",
+        "",
+        "as for answering: mean 0, deviation 1",
+        _SCALE,
+        here="0 to 1 by the tool's own scale for the volume",
+    ),
+    _PRECISION,
     Row("steps", "steps", 100_100),
     Row("seed", "seed", 1234),
 )
@@ -266,14 +303,20 @@ def _inference(name: str) -> dict[str, object]:
     return vars(settings) | {f"of the head: {name}": head[name] for name in further}
 
 
+def _plain(value: object) -> object:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else value
+
+
 def tables() -> tuple[Table, ...]:
     """All tables, in the order of the document. What is the same in all presets and no setting is named as ``of the ...``."""
     descent = {"of the fit: momentum": fit._MOMENTUM}
     sgd = {"of the optimiser: momentum": training.SGD_MOMENTUM}
+    views = {f"of the views: {name}": _plain(value) for name, value in vars(alpnet.ViewRanges()).items()}
+    episodes = {**sgd, **views, "of superpixels: scale": alpnet.PUBLISHED_SCALE * 255**2}
     published = {
         **sgd,
         "of the schedule: power": training.POLY_POWER,
-        "of the U-Net: dropout": str(unet._DROPOUT)[1:-1],
+        "of the U-Net: dropout": _plain(unet._DROPOUT),
     }
     return (
         Table("s3net", "S3-Net: `s3net segment --preset published` and `--preset paper`",
@@ -282,8 +325,8 @@ def tables() -> tuple[Table, ...]:
         Table("alpnet", "ALPNet with DINOv2, answering: `s3net few-shot --preset published`",
               {"`published`": _inference("published")}, ALPNET_INFERENCE, _inference("default")),
         Table("alpnet-training", "ALPNet, training: `s3net pretrain --method alpnet --preset paper`",
-              {"`paper`": pretraining_configuration("alpnet", "paper").as_dict() | sgd}, ALPNET_TRAINING,
-              pretraining_configuration("alpnet").as_dict() | sgd),
+              {"`paper`": pretraining_configuration("alpnet", "paper").as_dict() | episodes}, ALPNET_TRAINING,
+              pretraining_configuration("alpnet").as_dict() | episodes),
         Table("ideal-pretraining", "IDEAL, pre-training: `s3net pretrain --preset paper`",
               {"`paper`": pretraining_configuration("ideal", "paper").as_dict()}, IDEAL_PRETRAINING,
               pretraining_configuration("ideal").as_dict()),

@@ -311,6 +311,10 @@ def test_it_starts_from_a_pre_trained_encoder():
 
 
 def test_the_published_way_keeps_the_weights_themselves_and_turns_and_mirrors_slices_alone(monkeypatch):
+    def no_change(*_):
+        raise AssertionError("intensities are changed")
+
+    monkeypatch.setattr(ideal_finetuning, "change_intensities", no_change)
     task, drawn = IdealFinetuning(2, PAPER, seed=3), []
     draw = ideal_finetuning.Affine2d.random.__func__
     record = classmethod(lambda cls, *given, **ranges: drawn.append(ranges) or draw(cls, *given, **ranges))
@@ -325,6 +329,22 @@ def test_the_published_way_keeps_the_weights_themselves_and_turns_and_mirrors_sl
     task.after_step(0.5)
     kept = zip(task.network.parameters(), task.predictor().parameters(), strict=True)
     assert all(torch.allclose(now, saved) for now, saved in kept)
+
+
+@pytest.mark.parametrize("settings", [TINY, PAPER], ids=["plus", "paper"])
+def test_intensities_are_changed_a_little_where_that_is_asked_for(monkeypatch, settings):
+    seen = []
+    for wanted in (False, True):
+        task = IdealFinetuning(
+            2, dataclasses.replace(settings, **STILL, weak_intensities=wanted, unlabelled_weight=0.0)
+        )
+        streams = task.network.streams
+        monkeypatch.setattr(
+            task.network, "streams", lambda images, streams=streams: seen.append(images) or streams(images)
+        )
+        task(batch(step=1), 0.0)
+    assert torch.equal(seen[0], batch()["labelled"])
+    assert 0.001 < (seen[1] - seen[0]).abs().mean() < 0.2
 
 
 def test_presets_are_named():

@@ -102,7 +102,7 @@ class IdealFinetuning(TrainingTask):
         numbers = _STREAM + (int(batch["step"]) << 16) + int(batch.get("rank", 0))
         generator = torch_generator(int(batch["seed"]), numbers)
         labelled, labels = self._moved(batch["labelled"], batch["labels"], int(batch["step"]), generator)
-        seen = change_intensities(labelled, WEAK, generator)
+        seen = self._weakly_changed(labelled, generator)
         dropout_seed = int(torch.randint(2**62, (1,), generator=generator))
         if int(batch["step"]) % _OBSERVE_EVERY == 0:
             self._observe(batch, progress)
@@ -162,7 +162,7 @@ class IdealFinetuning(TrainingTask):
             targets = [_moved_target(affine, target) for target in self._beliefs(images, known)]
             shown, targets = self._strong_view(moved, targets, labelled, labels, generator)
         else:
-            shown = change_intensities(moved, WEAK, generator)
+            shown = self._weakly_changed(moved, generator)
             known = affine.warp_labels(known, _PIXELS, outside=-1)
         first, second = self._streams(torch.cat((seen[:kept], shown)), len(shown), generator)
         losses = {"supervised": _supervised((first[:kept], second[:kept]), labels[:kept])}
@@ -182,6 +182,9 @@ class IdealFinetuning(TrainingTask):
         """Both under the same random affine transformations; labels become -1 where the slice ends."""
         affine = self._affine(images, step, generator)
         return affine.warp(images, _PIXELS), affine.warp_labels(labels, _PIXELS, outside=-1)
+
+    def _weakly_changed(self, images, generator):
+        return change_intensities(images, WEAK, generator) if self.settings.weak_intensities else images
 
     def _affine(self, images, step: int, generator) -> Affine2d:
         s = self.settings

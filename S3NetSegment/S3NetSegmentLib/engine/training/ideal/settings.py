@@ -135,6 +135,10 @@ class FinetuningSettings(SettingsRecord):
         1.0, "Factor of the learning rate of a pre-trained encoder (of a random one it is 1).", 0.0, 1.0
     )
     average_decay: float = setting(0.99, "Decay of the moving average of the weights.", 0.0, 0.9999)
+    weak_intensities: bool = setting(
+        True,
+        "Whether intensities of all slices are changed a little at random; those of strong views are changed more, in any case.",
+    )
     rotation: float = setting(90.0, "Largest random rotation, degrees.", 0.0, 180.0)
     rotation_steps: int = setting(
         600, "Steps in which rotations widen from none to the largest: upright slices are learnt first.", 0, 1_000_000
@@ -159,6 +163,6 @@ def finetuning_preset(name: str) -> FinetuningSettings:
     if name == "paper":
         return FinetuningSettings(
             unlabelled_weight=0.1, ramp_share=1.0, views="same", teacher="network", threshold=0.0, pseudo_dice=False,
-            trust=False, mix="off", average_decay=0.0, rotation=20.0, rotation_steps=0, scaling=0.0, shear=0.0, shift=0.0, flip=True,
+            trust=False, mix="off", average_decay=0.0, weak_intensities=False, rotation=20.0, rotation_steps=0, scaling=0.0, shear=0.0, shift=0.0, flip=True,
         )  # fmt: skip
     raise InputError(f"preset is {name!r}; it must be plus, tiny or paper")
