@@ -14,7 +14,6 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
 from unittest import mock
@@ -128,7 +127,9 @@ class Started:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, problem, *_):
+        if problem is not None:
+            self.kill()
         self.stdout.close()
         self.stderr.close()
         self.wait()
@@ -163,6 +164,8 @@ def _of_the_server():
 def loaded_context():
     """What multiprocessing starts processes with: forked where torch is loaded, and without anything of this process, as spawned
     ones are."""
+    from multiprocessing import forkserver  # not on every system
+
     context = _context()
     with _of_the_server():
         forkserver.ensure_running()

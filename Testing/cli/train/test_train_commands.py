@@ -201,18 +201,18 @@ def whole(cohort, tmp_path_factory):
 def test_a_stopped_run_goes_on_to_the_same_model(cohort, whole, tmp_path, way):
     (tmp_path / "hold.py").write_text(HOLD)
     train = [str(tmp_path / "hold.py"), SCRIPT, "finetune", str(cohort), "-o", str(tmp_path / "run"), *STOPPED]
-    process = Started(run_script, *train, variables=environment())
     folder = RunFolder(tmp_path / "run")
-    process.wait_until_it_stands_still()
-    assert folder.is_running()
-    refused(s3net_here("finetune", cohort, "-o", folder.path, *STOPPED, "--resume"), "is running now")
-    assert folder.is_running()
-    if way == "request":
-        folder.ask_to_stop()
-    else:
-        process.send_signal(getattr(signal, way))
-    process.send_signal(signal.SIGCONT)
-    _, err = process.communicate(timeout=PATIENCE)
+    with Started(run_script, *train, variables=environment()) as process:
+        process.wait_until_it_stands_still()
+        assert folder.is_running()
+        refused(s3net_here("finetune", cohort, "-o", folder.path, *STOPPED, "--resume"), "is running now")
+        assert folder.is_running()
+        if way == "request":
+            folder.ask_to_stop()
+        else:
+            process.send_signal(getattr(signal, way))
+        process.send_signal(signal.SIGCONT)
+        _, err = process.communicate(timeout=PATIENCE)
     assert not folder.is_running()
     if way != "SIGKILL":
         assert process.returncode == {"SIGTERM": 143, "request": 130}[way] and "go on with --resume" in err

@@ -98,13 +98,13 @@ def test_a_run_under_torchrun_is_stopped_with_the_code_of_the_signal_and_goes_on
         KEEP_THREADS, str(tmp_path), SCRIPT,
     ]  # fmt: skip
     train = ["finetune", str(cohort), "-o", str(run.path), *QUICK, "--device", "cpu"]
-    process = Started(run_module, *launcher, *train, "--steps", "100000", variables=environment())
-    until = time.monotonic() + PATIENCE
-    while sum("loss" in e for e in run.entries()) < 3:
-        assert process.poll() is None and time.monotonic() < until, process.communicate()[1]
-        time.sleep(0.1)
-    process.send_signal(number)
-    _, err = process.communicate(timeout=PATIENCE)
+    with Started(run_module, *launcher, *train, "--steps", "100000", variables=environment()) as process:
+        until = time.monotonic() + PATIENCE
+        while sum("loss" in e for e in run.entries()) < 3:
+            assert process.poll() is None and time.monotonic() < until, process.communicate(PATIENCE)[1]
+            time.sleep(0.1)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=PATIENCE)
     assert [(tmp_path / f"code{rank}").read_text() for rank in (0, 1)] == [str(128 + number)] * 2, err
     # a thread of Gloo that outlives the group aborts the process where it meets the end of Python
     assert [(tmp_path / f"threads{rank}").read_text() for rank in (0, 1)] == ["", ""]
