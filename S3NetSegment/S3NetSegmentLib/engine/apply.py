@@ -16,7 +16,7 @@ from .common.provenance import MODEL, OutcomeFacts, TaskFacts, provenance
 from .images import Segment, Segmentation, Volume
 from .images.image_warnings import label_map_notes
 from .images.segmentation import distinct_values, label_type
-from .nets.unet import ByLayers, TwoStreamUNet, finished
+from .nets.unet import ByLayers, TwoStreamUNet
 from .nets.weights.store import file_digest
 from .training.model.ensemble import Ensemble
 from .training.model.model_file import Model
@@ -133,7 +133,7 @@ class ModelSegmenter:
         device: torch.device,
         size: int,
     ) -> tuple[np.ndarray, np.ndarray]:
-        return finished(self._found(each, stacks, first, first + size, device))
+        return run_to_end(self._found(each, stacks, first, first + size, device))
 
     @torch.inference_mode()
     def _found(

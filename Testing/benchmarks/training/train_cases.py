@@ -17,7 +17,6 @@ from paths import SHARED_DATA  # noqa: E402
 
 from S3NetSegmentLib.engine.common.progress import run_to_end  # noqa: E402
 from S3NetSegmentLib.engine.images.reading import read_image  # noqa: E402
-from S3NetSegmentLib.engine.nets.unet import finished  # noqa: E402
 from S3NetSegmentLib.engine.training.cohort.folder import Case, Cohort, read_cohort  # noqa: E402
 from S3NetSegmentLib.engine.training.model.sliding_window import Stack, Windows  # noqa: E402
 from S3NetSegmentLib.engine.training.preparation import choose_layout  # noqa: E402
@@ -105,7 +104,7 @@ def volume_dice(network: torch.nn.Module, case: Case, layout: SliceLayout, cohor
     for first in range(slices.native_count):
         here = first, first + 1
         steps = answer(torch.from_numpy(slices.resampled(*here))) if stack is None else stack.at(*here, _CPU, answer)
-        planes[first] = slices.restored(finished(steps)).argmax(1)[0].numpy()
+        planes[first] = slices.restored(run_to_end(steps)).argmax(1)[0].numpy()
     values = []
     for label in range(1, len(cohort.classes) + 1):
         ours, theirs = found == label, truth == label

@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TypeVar
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -25,8 +26,8 @@ class Step:
 Steps = Generator[Step, None, T]
 
 
-def run_to_end(steps: Steps[T], on_step: Callable[[Step], None] | None = None) -> T:
-    """Runs ``steps`` to the end and returns its result; ``on_step`` is called with each step."""
+def run_to_end(steps: Generator[S, None, T], on_step: Callable[[S], None] | None = None) -> T:
+    """Runs ``steps``, or any generator, to the end and returns its result; ``on_step`` is called with what it yields."""
     while True:
         try:
             step = next(steps)

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from ..common.errors import InputError
+from ..common.progress import run_to_end
 from ..common.tensors import torch_random_numbers
 from .encoder import Encoder, ModuleListOf
 from .layers import (
@@ -81,7 +82,7 @@ class UNetEncoder(Encoder):
 
     def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
         """``image`` ``[N, in_channels, H, W]`` of any size to maps ``[N, channels[n], ceil(H / 2^n), ceil(W / 2^n)]``."""
-        return finished(self.by_layers(image))
+        return run_to_end(self.by_layers(image))
 
     def by_layers(self, image: torch.Tensor) -> ByLayers[list[torch.Tensor]]:
         """:meth:`forward`, layer by layer."""
@@ -127,7 +128,7 @@ class UNetDecoder(nn.Module):
 
     def forward(self, maps: Sequence[torch.Tensor]) -> torch.Tensor:
         """``maps`` of an encoder, finest first, to logits ``[N, classes, H, W]``."""
-        return finished(self.by_layers(maps))
+        return run_to_end(self.by_layers(maps))
 
     def by_layers(self, maps: Sequence[torch.Tensor]) -> ByLayers[torch.Tensor]:
         """:meth:`forward`, layer by layer."""
@@ -137,7 +138,7 @@ class UNetDecoder(nn.Module):
     def features(self, maps: Sequence[torch.Tensor], finest: int = 0) -> list[torch.Tensor]:
         """What is decoded at each level from ``finest`` on, finest first, in the sizes of ``maps``; the coarsest map is the
         encoder's."""
-        return finished(self._features(maps, finest))
+        return run_to_end(self._features(maps, finest))
 
     def _features(self, maps: Sequence[torch.Tensor], finest: int) -> ByLayers[list[torch.Tensor]]:
         decoded = [maps[-1]]
@@ -229,7 +230,7 @@ class TwoStreamUNet(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits ``[N, classes, H, W]`` of ``images`` ``[N, in_channels, H, W]``: the logarithm of the two streams' mean
         probability."""
-        return finished(self.by_layers(images))
+        return run_to_end(self.by_layers(images))
 
     def by_layers(self, images: torch.Tensor) -> ByLayers[torch.Tensor]:
         """:meth:`forward`, layer by layer."""
@@ -272,15 +273,6 @@ class TwoStreamUNet(nn.Module):
         if own.keys() != weights.keys() or any(weights[name].shape != t.shape for name, t in own.items()):
             raise InputError("the pre-trained decoders are others than these; pre-train and fine-tune the same network")
         self.decoders.load_state_dict(weights, strict=False)
-
-
-def finished(layers: ByLayers[T]) -> T:
-    """What a forward pass by layers returns in the end."""
-    while True:
-        try:
-            next(layers)
-        except StopIteration as end:
-            return end.value
 
 
 def seeded(make: Callable[[], N], seed: int) -> N:

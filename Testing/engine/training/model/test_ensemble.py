@@ -11,7 +11,6 @@ from model_files import CLASSES, write_model
 from S3NetSegmentLib.engine import InputError, Volume, run_to_end
 from S3NetSegmentLib.engine.apply import ModelSegmenter, model_tags
 from S3NetSegmentLib.engine.images.intensity import intensity_scale
-from S3NetSegmentLib.engine.nets.unet import finished
 from S3NetSegmentLib.engine.training.cohort.label_classes import LabelClass
 from S3NetSegmentLib.engine.training.model.ensemble import Ensemble, load_ensemble
 from S3NetSegmentLib.engine.training.model.model_file import Model
@@ -146,7 +145,7 @@ def test_where_a_slice_is_not_larger_there_is_one_window_with_the_slice_in_its_m
         return part
 
     windows = Windows((20, 33), 48)
-    assert windows.count == 1 and torch.equal(finished(windows.mean(images, look)), images)
+    assert windows.count == 1 and torch.equal(run_to_end(windows.mean(images, look)), images)
 
 
 @pytest.mark.parametrize(("size", "side"), [((100, 64), 32), ((33, 80), 32), ((31, 100), 64)])
@@ -163,7 +162,7 @@ def test_windows_overlap_by_half_and_their_weights_change_smoothly(size, side):
         return torch.full_like(part, float(numbered.count))
 
     numbered.count = 0
-    found = finished(windows.mean(torch.zeros(1, 1, *size), numbered))[0, 0]
+    found = run_to_end(windows.mean(torch.zeros(1, 1, *size), numbered))[0, 0]
     along = found.diff(dim=1).abs().max() / max(1.0, float(found.max() - found.min()))
     assert along < 0.2  # no step where a window begins
 
