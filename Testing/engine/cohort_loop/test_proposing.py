@@ -201,6 +201,8 @@ def test_the_case_that_helps_most_is_like_many_others_and_unlike_what_is_accepte
     for name, seed in (("b", 11), ("c", 12), ("d", 13)):  # three of a kind
         write_image(patient(0, seed=seed, turn=1.2, shift=(-18, 12, 0))[0], folder / f"{name}.nii.gz")
     store = CohortStore(folder)
+    fractions = [step.fraction for step in most_helpful(store, ["b", "c"], ["a", "d"])]  # which reads their images
+    assert fractions == sorted(fractions)
     assert run_to_end(most_helpful(store, ["a", "b", "c", "d"], []))[0] in "bcd"
     accept(store, "b", drawn(*patient(0, seed=11, turn=1.2, shift=(-18, 12, 0))))
     assert run_to_end(in_order(store, cohort_state(store)))[0] == "a"

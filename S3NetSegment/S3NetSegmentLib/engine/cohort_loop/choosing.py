@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ..common.errors import InputError, ResourceError
-from ..common.progress import Step, Steps
+from ..common.progress import Step, Steps, as_part_of
 from ..images import Volume
 from ..images.image_warnings import collected_image_warnings
 from ..images.intensity import intensity_scale
@@ -62,35 +62,32 @@ def nearest_accepted(
     if len(names) <= count:
         return names
     look = yield from kept_look(store, case, images[case], volume)
-    likeness = {}
-    for name in names:
-        try:
-            likeness[name] = float(look @ (yield from kept_look(store, name, images[name])))
-        except (InputError, ResourceError):  # reported where it is used
-            continue
+    likeness = {name: float(look @ other) for name, other in (yield from _looks(store, names, images)).items()}
     return sorted(likeness, key=lambda name: -likeness[name])[:count]
+
+
+def _looks(store: CohortStore, names: Sequence[str], images: Mapping[str, Path]) -> Steps[dict[str, np.ndarray]]:
+    """The look of each case that can be read; why others cannot is reported where they are used."""
+    found = {}
+    for n, name in enumerate(names):
+        yield Step(n / len(names), "Comparing the cases")
+        with contextlib.suppress(KeyError, InputError, ResourceError):
+            work = kept_look(store, name, images[name])
+            found[name] = yield from as_part_of(work, n / len(names), (n + 1) / len(names))
+    return found
 
 
 def most_helpful(store: CohortStore, open_cases: Iterable[str], accepted: Iterable[str]) -> Steps[list[str]]:
     """``open_cases`` in the order in which accepting them helps the others most: first the one that makes the cases that are
     left look most like an accepted one. Cases that cannot be read come last."""
-    looks, unreadable, images = {}, [], store.found().images
-    names = list(open_cases)
-    for n, name in enumerate(names):
-        yield Step(n / max(1, len(names)), "Comparing the cases")
-        try:
-            looks[name] = yield from kept_look(store, name, images[name])
-        except (KeyError, InputError, ResourceError):
-            unreadable.append(name)
+    names, images = list(open_cases), store.found().images
+    looks = yield from as_part_of(_looks(store, names, images), 0.0, 0.5)
+    unreadable = [name for name in names if name not in looks]
     if not looks:
         return unreadable
     covered = np.full(len(looks), -1.0)
     table = np.array(list(looks.values())).reshape(len(looks), -1)
-    for name in accepted:
-        try:
-            look = yield from kept_look(store, name, images[name])
-        except (KeyError, InputError, ResourceError):
-            continue
+    for look in (yield from as_part_of(_looks(store, list(accepted), images), 0.5, 1.0)).values():
         covered = np.maximum(covered, table @ look)
     likeness, order, left = table @ table.T, [], list(range(len(looks)))
     while left:

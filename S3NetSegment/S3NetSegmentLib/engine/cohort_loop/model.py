@@ -23,6 +23,8 @@ from ..common.progress import Step, Steps, as_part_of
 from ..images import Segmentation, Volume
 from ..images.formats.seg_nrrd import read_segmentation
 from ..images.image_warnings import collected_image_warnings
+from ..images.reading import read_alone
+from ..training.model.places import MODEL
 from .accepting import cohort_segments
 from .choosing import nearest_accepted
 from .proposing import SUPPORTS, ReadCases, supports_of
@@ -149,7 +151,7 @@ def found_by_model(store: CohortStore, volume: Volume, segments: CohortSegments,
 
     current = store.read(CURRENT)
     used = [n for n in current.get("used") or () if isinstance(n, str) and segments.find(n) is not None]
-    path = store.work / str(current.get("run", "")) / _FINAL / "model.pt"
+    path = store.work / str(current.get("run", "")) / _FINAL / MODEL
     if not used or not path.is_file():
         return {}, {}
     try:
@@ -214,17 +216,18 @@ def _fitted(
         yield from finetune(cohort, settings, folder, device=choose_device(device))
     finally:
         folder.give_back()
-    return ModelSegmenter(load_model(folder.path / "model.pt", "segmenter"), device)
+    return ModelSegmenter(load_model(folder.path / MODEL, "segmenter"), device)
+
+
+def _volume_of(store: CohortStore, name: str) -> Volume:
+    with collected_image_warnings():  # reported when the case was proposed
+        return read_alone(store.image_of(name))
 
 
 def _model_dice(
     store: CohortStore, segmenter: ModelSegmenter, name: str, segments: CohortSegments
 ) -> Steps[dict[str, float]]:
-    from ..images.reading import read_alone
-
-    with collected_image_warnings():
-        volume = read_alone(store.image_of(name))
-    answer = yield from segmenter.segment(volume)
+    answer = yield from segmenter.segment(_volume_of(store, name))
     masks = {c.name: answer.labels == n for n, c in enumerate(segmenter.models.classes, 1)}
     return _dice(masks, read_segmentation(store.segmentation_path(ACCEPTED, name)), segments)
 
@@ -233,10 +236,7 @@ def _few_shot_dice(
     store: CohortStore, name: str, rest: Sequence[str], segments: CohortSegments, read: ReadCases, make: Callable
 ) -> Steps[dict[str, float]]:
     """Of what ``make(volume)``, a :class:`FewShot`, would propose from the cases ``rest``."""
-    from ..images.reading import read_alone
-
-    with collected_image_warnings():
-        volume = read_alone(store.image_of(name))
+    volume = _volume_of(store, name)
     near = yield from nearest_accepted(store, name, volume, SUPPORTS, rest)
     items, _, _ = supports_of(store, near, segments, read)
     few_shot = make(volume)

@@ -26,6 +26,7 @@ import platform
 import time
 import unicodedata
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -206,43 +207,30 @@ class CohortStore:
             raise InputError(f"the image of case {case!r} has changed since it was accepted")
         return facts
 
-    @contextlib.contextmanager
-    def case_lock(self, case: str) -> Iterator[FileLock]:
+    def case_lock(self, case: str) -> AbstractContextManager[FileLock]:
         """Holds ``case`` while it is accepted or given back; the lock ends with the process.
 
         :raises InputError: somebody else holds it at this moment.
         """
-        with self._locked(f"{case}.lock", 0.0) as lock:
-            if lock is None:
-                raise InputError(
-                    f"case {case!r} is being accepted by somebody else at this moment; look at its state, then try again"
-                )
-            yield lock
+        text = f"case {case!r} is being accepted by somebody else at this moment; look at its state, then try again"
+        return self._locked(f"{case}.lock", 0.0, InputError(text))
 
-    @contextlib.contextmanager
-    def shared_lock(self) -> Iterator[FileLock]:
+    def shared_lock(self) -> AbstractContextManager[FileLock]:
         """Holds what all cases share. ResourceError if somebody else does not let go of it."""
-        with self._locked(".all", _PATIENCE) as lock:
-            if lock is None:
-                raise ResourceError(
-                    f"somebody else has been writing into {str(self.work)!r} for {_PATIENCE:.0f} s; try again later"
-                )
-            yield lock
+        text = f"somebody else has been writing into {str(self.work)!r} for {_PATIENCE:.0f} s; try again later"
+        return self._locked(".all", _PATIENCE, ResourceError(text))
 
-    @contextlib.contextmanager
-    def model_lock(self) -> Iterator[FileLock]:
+    def model_lock(self) -> AbstractContextManager[FileLock]:
         """Holds the training of a model. InputError if one is being trained now."""
-        with self._locked(_MODEL_LOCK, _A_LOOK) as lock:
-            if lock is None:
-                raise InputError(f"somebody trains a model in {str(self.folder)!r} now; wait for it")
-            yield lock
+        refusal = InputError(f"somebody trains a model in {str(self.folder)!r} now; wait for it")
+        return self._locked(_MODEL_LOCK, _A_LOOK, refusal)
 
     def model_is_in_training(self) -> bool:
         """Whether another process holds :meth:`model_lock`; False where the file system cannot tell."""
         return bool(FileLock(self.work / _LOCKS / _MODEL_LOCK).is_held_elsewhere())
 
     @contextlib.contextmanager
-    def _locked(self, name: str, patience: float) -> Iterator[FileLock | None]:
+    def _locked(self, name: str, patience: float, refusal: Exception) -> Iterator[FileLock]:
         with FileLock(self.work / _LOCKS / name) as lock:
             try:
                 lock.path.parent.mkdir(parents=True, exist_ok=True)
@@ -251,7 +239,9 @@ class CohortStore:
                 raise InputError(
                     f"nothing can be written into {str(self.folder)!r} ({error.strerror}); check its permissions"
                 ) from None
-            yield lock if taken else None
+            if not taken:
+                raise refusal
+            yield lock
 
     def take(self, case: str) -> None:
         """Notes that the present user works on ``case``."""

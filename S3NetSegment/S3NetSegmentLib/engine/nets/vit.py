@@ -237,7 +237,7 @@ class LayerScale(nn.Module):
 
 
 def _weight(linear: nn.Linear | AdaptedLinear) -> torch.Tensor:
-    """The weight of a linear layer, also of one with an adapter (:mod:`.lora`)."""
+    """The weight of a linear layer, also of one with an adapter."""
     own = linear.base if isinstance(linear, AdaptedLinear) else linear
     return own.weight
 

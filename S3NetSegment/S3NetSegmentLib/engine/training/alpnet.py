@@ -109,7 +109,7 @@ class AlpnetTask(TrainingTask):
         return F.interpolate(level, size, mode="bilinear", align_corners=False) if level.shape[-2:] != size else level
 
     def forward(self, batch: Mapping[str, torch.Tensor], progress: float = 0.0) -> dict[str, torch.Tensor]:
-        """Losses of the episodes ``batch`` (see :func:`~..episodes.random_episodes`): "query", weighted cross-entropy of
+        """Losses of the episodes ``batch`` (see :func:`random_episodes`): "query", weighted cross-entropy of
         the query by prototypes of the support, and "alignment", cross-entropy of the support by prototypes of the
         predicted query. ``progress`` (0 to 1) is not used."""
         support, query = batch["support_image"], batch["query_image"]
@@ -139,7 +139,7 @@ def _cross_entropy(scores: torch.Tensor, mask: torch.Tensor, weights: torch.Tens
 
 
 class EpisodeBatches:
-    """Episodes of each step for :class:`AlpnetTask`, see :func:`~..episodes.random_episodes`.
+    """Episodes of each step for :class:`AlpnetTask`, see :func:`random_episodes`.
 
     :param slices: grey slices ``[H, W]``, 0 to 1, of any number of volumes.
     :raises InputError: there is no slice.

@@ -23,13 +23,14 @@ from .cohort.label_classes import LabelClass
 from .configuration import FinetuningConfiguration
 from .ideal.finetuning import IdealFinetuning
 from .model.model_file import Model, describe_network, load_model, network_tensors, save_model
+from .model.places import MODEL
 from .preparation import PREPARED, PreparedCohort, prepare_cohort, provenance
 from .slices.bank import SliceBank
 from .slices.batches import TwoStreamBatches
 from .slices.layout import SliceLayout
 from .slices.likeness import TrainingLook
 from .trainer.processes import Processes
-from .trainer.run_folder import MODEL, PICTURES, RunFolder
+from .trainer.run_folder import PICTURES, RunFolder
 from .trainer.trainer import Trainer, TrainingResult
 
 _BATCH = 16

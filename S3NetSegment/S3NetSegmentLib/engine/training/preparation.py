@@ -159,13 +159,12 @@ def choose_layout(
 ) -> tuple[SliceLayout, list[str]]:
     """The layout that suits ``volumes`` (only their grids are looked at), and sentences about what differs among them.
 
-    :param more: ``channels``, ``colour`` and ``neighbours`` of :class:`SliceLayout`.
-
     :param side: largest side of a slice in pixels; it is made smaller, to a multiple of 16, where no volume needs it.
     :param spacing: mm per pixel; 0: the finest common one, the median of the volumes, made coarser only as far as the
         largest volume needs to fit into ``side``.
     :param plane: one of :data:`PLANES`, or "auto": that in which most volumes were made.
     :param depth: largest number of slices in a patch (3D), made smaller where no volume needs it; 1: slices by themselves.
+    :param more: ``channels``, ``colour`` and ``neighbours`` of :class:`SliceLayout`.
     :raises InputError: patches of volumes that have one slice alone.
     """
     made = [plane_of(v) for v in volumes if is_made_in_slices(v)]

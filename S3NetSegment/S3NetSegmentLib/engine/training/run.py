@@ -23,13 +23,14 @@ from .configuration import AlpnetConfiguration, FinetuningConfiguration, IdealCo
 from .finetune import finetune
 from .ideal.pretraining import IdealPretraining
 from .model.model_file import Model, OneLevel, describe_network, load_model, network_tensors, save_model
+from .model.places import MODEL
 from .preparation import PREPARED, PreparedCohort, prepare_cohort, provenance, split_cohort
 from .settings import CohortSettings
 from .slices.bank import SliceBank
 from .slices.batches import SliceBatches
 from .slices.likeness import TrainingLook
 from .trainer.processes import Processes
-from .trainer.run_folder import MODEL, RunFolder
+from .trainer.run_folder import RunFolder
 from .trainer.trainer import Trainer, TrainingResult
 
 _LORA_STREAM = 6_000_000

@@ -19,7 +19,8 @@ from ...engine import InputError
 from ...engine.common.json_file import read_json
 from ...engine.images.files import replace_text
 from ...engine.tasks.train import TrainTask, task_facts, task_of_facts
-from ...engine.training.trainer.run_folder import LOG, MODEL, STATUS, RunFolder
+from ...engine.training.model.places import MODEL
+from ...engine.training.trainer.run_folder import LOG, STATUS, RunFolder
 from ..messages import sentence
 from .training_process import (
     TrainingLog,

@@ -21,7 +21,7 @@ from S3NetSegmentLib.engine.few_shot.method import (  # fmt: skip
 from S3NetSegmentLib.engine.few_shot.vote.decision import further_share
 from S3NetSegmentLib.engine.few_shot.voters import encoders
 from S3NetSegmentLib.engine.few_shot.voters.encoders import SliceFeatures, content_digest, load_encoder
-from S3NetSegmentLib.engine.few_shot.voters.prototypes import Prototypes
+from S3NetSegmentLib.engine.few_shot.voters.prototypes import OtherVolumeSlices, Prototypes
 from S3NetSegmentLib.engine.images.intensity import intensity_scale
 from S3NetSegmentLib.engine.nets import dinov2
 from S3NetSegmentLib.engine.nets.dinov2 import Architecture
@@ -274,6 +274,19 @@ def part(phantom, encoder, former=None, changed=None):
     made = Prototypes(features_of(volume, encoder, encoders.SHARED), drawing, 60.0, torch.device("cpu"), former=former)
     run_to_end(made._prepare())
     return made
+
+
+def test_the_progress_over_several_other_volumes_never_falls(phantom):
+    volume, labels = phantom
+    encoder = knowing()
+    others = [
+        OtherVolumeSlices(features_of(organs(seed=n)[0], encoder), {z: labels[z] + np.uint8(1) for z in DRAWN})
+        for n in (1, 2)
+    ]
+    drawing = Drawing(volume, [DrawnSlice("z", DRAWN[0], labels[DRAWN[0]])], "z", 4.0)
+    made = Prototypes(features_of(volume, encoder), drawing, 60.0, torch.device("cpu"), others)
+    fractions = [step.fraction for step in made._support_elsewhere()]
+    assert fractions == sorted(fractions) and fractions[-1] == 1.0
 
 
 def test_a_changed_slice_makes_only_its_own_prototypes_again(phantom, monkeypatch):

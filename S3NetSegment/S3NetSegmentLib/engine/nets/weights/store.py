@@ -155,7 +155,7 @@ class WeightsStore:
         return freed
 
     def load(self, name_or_path: str | os.PathLike, *, levels: Sequence[int] = (-1,), **options):
-        """A frozen :class:`~..nets.dinov2.Dinov2Encoder` with weights from this store, or from a file anywhere.
+        """A frozen :class:`~..dinov2.Dinov2Encoder` with weights from this store, or from a file anywhere.
 
         :param options: input_scale, precision and device of the encoder.
         :raises InputError: unknown name, weights that are not there (with how to get them), or a file that is not theirs.
@@ -244,11 +244,9 @@ class WeightsFile:
     @property
     def url(self) -> str:
         """Where the file is, or the page where it is given out."""
-        return (
-            _ASKED_FOR
-            if not self.is_free
-            else f"{PUBLISHER}/{self.name.replace('-', '_').removesuffix('_reg4')}/{self.file_name}"
-        )
+        if not self.is_free:
+            return _ASKED_FOR
+        return f"{PUBLISHER}/{self.name.replace('-', '_').removesuffix('_reg4')}/{self.file_name}"
 
     @property
     def about_bytes(self) -> int:

@@ -61,7 +61,7 @@ class Case:
 
     def read_volume(self, warned: list[str] | None = None) -> Volume:
         """The image; what the user should know of it is added to ``warned``. Raises InputError as
-        :func:`~..images.reading.read_image`."""
+        :func:`~...images.reading.read_image`."""
         return self._read(self.image, warned)
 
     def read_channels(self, warned: list[str] | None = None) -> tuple[Volume, ...]:
@@ -157,7 +157,7 @@ def read_cohort(
 ) -> Steps[Cohort]:
     """The cohort in ``folder``: headers of all images, label files whole.
 
-    :param names_file: file with the names of the values of label maps, see :mod:`~..images.label_names`; instead of classes in
+    :param names_file: file with the names of the values of label maps, see :mod:`~...images.label_names`; instead of classes in
         cohort.json.
     :param skip_bad: leave out cases that cannot be read, and label files without an image, instead of refusing the cohort.
     :raises InputError: no cohort, no image, two files for one case, an unreadable file, labels on another grid or without

@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
-from ...common.affine2d import Affine2d
+from ...common.affine2d import Affine2d, random_ranges
 from ...common.arrays import two
-from ...common.tensors import summed, torch_generator, torch_random_numbers
+from ...common.tensors import summed, torch_random_numbers
 from ...nets.losses import (
     cross_pseudo_loss,
     dice_and_cross_entropy_loss,
@@ -30,7 +30,7 @@ from ..slices.augmentation import STRONG, WEAK, change_intensities, mixed, rando
 from ..trainer.optimisation import TrainingTask, averaged_copy, measure_statistics, update_average
 from .settings import FinetuningSettings
 
-_STREAM = 1 << 60  # random numbers of step n on rank r: stream _STREAM + (n << 16) + r
+_STREAM = 1 << 60
 _PIXELS = (1.0, 1.0)  # slices of a batch share one spacing, so lengths are in pixels
 _SPATIAL_CONTRAST = 0.1
 _OBSERVE_EVERY, _OBSERVED = 4, 4  # steps between two looks at the teacher, and of how many slices of each kind
@@ -45,7 +45,7 @@ class IdealFinetuning(TrainingTask):
     :param classes: number of classes, the background (label 0) included.
     :param across: of a 3D network, see :class:`~...nets.unet.UNetEncoder`; batches then hold patches, with an axis of slices before H:
         all slices of a patch are turned, scaled, moved and changed alike.
-    :param encoder: weights of a pre-trained encoder, from :class:`~.ideal_pretraining.IdealPretraining`; random if None.
+    :param encoder: weights of a pre-trained encoder, from :class:`~.pretraining.IdealPretraining`; random if None.
     :param decoders: weights of pre-trained decoders, from the same; random if None.
     :param seed: first weights follow from it.
     """
@@ -99,8 +99,7 @@ class IdealFinetuning(TrainingTask):
         :param progress: 0 at the start of the run, 1 at its end.
         """
         s = self.settings
-        numbers = _STREAM + (int(batch["step"]) << 16) + int(batch.get("rank", 0))
-        generator = torch_generator(int(batch["seed"]), numbers)
+        generator = self.random_numbers(batch, _STREAM)
         labelled, labels = self._moved(batch["labelled"], batch["labels"], int(batch["step"]), generator)
         seen = self._weakly_changed(labelled, generator)
         dropout_seed = int(torch.randint(2**62, (1,), generator=generator))
@@ -188,11 +187,9 @@ class IdealFinetuning(TrainingTask):
 
     def _affine(self, images, step: int, generator) -> Affine2d:
         s = self.settings
-        return Affine2d.random(
-            generator, images.shape[-2:], len(images),
-            rotation=s.rotation * min(1.0, (step + 1) / max(1, s.rotation_steps)), scaling=s.scaling, shear=s.shear,
-            shift=s.shift, flip=s.flip,
-        )  # fmt: skip
+        widened = s.rotation * min(1.0, (step + 1) / max(1, s.rotation_steps))
+        ranges = random_ranges(s) | {"rotation": widened}
+        return Affine2d.random(generator, images.shape[-2:], len(images), **ranges)
 
     @torch.no_grad()
     def _beliefs(self, images, known):

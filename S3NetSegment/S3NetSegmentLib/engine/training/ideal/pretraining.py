@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ...common.affine2d import Affine2d
+from ...common.affine2d import Affine2d, random_ranges
 from ...common.errors import InputError
-from ...common.tensors import summed, torch_generator
+from ...common.tensors import summed
 from ...nets.unet import CHANNELS, UNetEncoder, UNetFeatures, seeded
 from ..slices.augmentation import VIEW, change_intensities
 from ..trainer.optimisation import TrainingTask, averaged_copy, update_average
@@ -34,7 +34,7 @@ from .contrast import (
 )
 from .settings import PretrainingSettings
 
-_STREAM = 2 << 60  # random numbers of step n on rank r: stream _STREAM + (n << 16) + r
+_STREAM = 2 << 60
 _PIXELS = (1.0, 1.0)
 
 
@@ -78,8 +78,7 @@ class IdealPretraining(TrainingTask):
             the relative height of each slice (only for ``same_height``); "seed", "step" and "rank".
         """
         s = self.settings
-        numbers = _STREAM + (int(batch["step"]) << 16) + int(batch.get("rank", 0))
-        generator = torch_generator(int(batch["seed"]), numbers)
+        generator = self.random_numbers(batch, _STREAM)
         images, valid = self._whole_cells(batch["image"], batch.get("valid"))
         views = [self._view(images, valid, generator) for _ in range(2)]
         directions = [(views[0], views[1])] + [(views[1], views[0])] * s.symmetric
@@ -109,11 +108,7 @@ class IdealPretraining(TrainingTask):
         return F.pad(images, padding), F.pad(valid.to(images.dtype), padding)
 
     def _view(self, images, valid, generator) -> View:
-        s = self.settings
-        affine = Affine2d.random(
-            generator, images.shape[-2:], len(images),
-            rotation=s.rotation, scaling=s.scaling, shear=s.shear, shift=s.shift, flip=s.flip,
-        )  # fmt: skip
+        affine = Affine2d.random(generator, images.shape[-2:], len(images), **random_ranges(self.settings))
         image = change_intensities(affine.warp(images, _PIXELS), VIEW, generator)
         return View(affine, image, affine.warp(valid, _PIXELS))
 

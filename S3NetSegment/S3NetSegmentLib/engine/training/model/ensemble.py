@@ -34,23 +34,19 @@ class Ensemble:
 
     def _check_like_the_first(self, number: int, model: Model) -> None:
         first, names = self.members[0], self.names
-        pair = f"{names[0]} and {names[number]}"
         told = [[c.name for c in m.classes] for m in (first, model)]
-        if told[0] != told[1]:
-            raise InputError(
-                f"the models {pair} find other classes ({', '.join(told[0])}; {', '.join(told[1])}): their answers cannot be "
-                "averaged. Apply them one by one"
-            )
-        if first.layout.plane != model.layout.plane:
-            raise InputError(
-                f"the models {pair} look at {first.layout.plane} and {model.layout.plane} slices: their answers cannot be averaged. "
-                "Apply them one by one"
-            )
-        seen = ["colour" if s.colour else _counted(s.channels) for s in (first.layout, model.layout)]
-        if seen[0] != seen[1]:
-            raise InputError(
-                f"the models {pair} look at {seen[0]} and {seen[1]}: their answers cannot be averaged. Apply them one by one"
-            )
+        planes = [m.layout.plane for m in (first, model)]
+        seen = ["colour" if m.layout.colour else _counted(m.layout.channels) for m in (first, model)]
+        differences = (
+            (told, f"find other classes ({', '.join(told[0])}; {', '.join(told[1])})"),
+            (planes, f"look at {planes[0]} and {planes[1]} slices"),
+            (seen, f"look at {seen[0]} and {seen[1]}"),
+        )
+        for (one, other), text in differences:
+            if one != other:
+                raise InputError(
+                    f"the models {names[0]} and {names[number]} {text}: their answers cannot be averaged. Apply them one by one"
+                )
 
     @property
     def names(self) -> tuple[str, ...]:

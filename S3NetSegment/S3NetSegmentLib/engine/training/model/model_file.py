@@ -40,16 +40,16 @@ class Model:
     """A trained network and how to use it.
 
     :param kind: "segmenter" (slices to classes) or "encoder" (slices to features).
-    :param network: its description, see :func:`~..nets.architectures.build_network`.
+    :param network: its description, see :func:`build_network`.
     :param tensors: its weights, on the CPU.
     :param classes: what a segmenter finds, in the order of its output after the background; () for encoders.
-    :param layout: the slices that it takes, grey from 0 to 1 (scaled by :func:`~..images.intensity.intensity_scale`).
+    :param layout: the slices that it takes, grey from 0 to 1 (scaled by :func:`~...images.intensity.intensity_scale`).
     :param provenance: how it was made, plain values: version, method, settings, seed, steps, counts of cases.
     :param training_cases: :func:`~..cohort.folder.image_hash` of every image that it was trained on, labelled or not.
     :param validation_cases: the same of the images that chose its state.
     :param validation: what was measured when its state was chosen, plain values; {} without validation.
     :param looks: what the images that it was trained on looked like; None: not known (made by an older version).
-    :param level: the level of an encoder that was trained; :param temperature: see :class:`~..nets.architectures.OneLevel`.
+    :param level: the level of an encoder that was trained; :param temperature: see :class:`OneLevel`.
     """
 
     kind: str

@@ -1,6 +1,6 @@
 """Random changes of the intensities of slices, and boxes to mix slices: whole batches at once, on their device.
 
-Geometry is the business of :class:`~.affine2d.Affine2d`. Every function draws its parameters from a ``torch.Generator`` on
+Geometry is the business of :class:`~...common.affine2d.Affine2d`. Every function draws its parameters from a ``torch.Generator`` on
 the CPU, the same number of them whatever happens, so equal generators give equal results.
 """
 

@@ -82,14 +82,10 @@ class EpochSampler:
         self.count, self.batch, self._seed, self._stream = count, batch, seed, stream
         self._orders: dict[int, np.ndarray] = {}
 
-    def positions(self, step: int, rank: int = 0, processes: int = 1) -> np.ndarray:
-        """Where in the endless row of epochs the items of this step lie, int64 ``[batch]``."""
-        first = (step * processes + rank) * self.batch
-        return np.arange(first, first + self.batch)
-
     def items(self, step: int, rank: int = 0, processes: int = 1) -> np.ndarray:
         """Item numbers of this step, int64 ``[batch]``."""
-        epoch, place = np.divmod(self.positions(step, rank, processes), self.count)
+        first = (step * processes + rank) * self.batch  # in the endless row of epochs
+        epoch, place = np.divmod(np.arange(first, first + self.batch), self.count)
         return np.array([self._order(int(e))[p] for e, p in zip(epoch, place, strict=True)])
 
     def _order(self, epoch: int) -> np.ndarray:

@@ -74,7 +74,7 @@ class SliceLayout:
         return self.depth > 1
 
     def across(self, levels: int) -> tuple[int, ...]:
-        """By what the maps of a network with so many levels shrink across the slices, see :class:`~..nets.unet.UNetEncoder`: by as
+        """By what the maps of a network with so many levels shrink across the slices, see :class:`~...nets.unet.UNetEncoder`: by as
         much as in them, once pixels have become about as large as slices are thick, and while there are four slices or more."""
         factors, ratio, left = [], self.thickness / self.spacing, self.depth
         for _ in range(levels - 1 if self.is_3d else 0):

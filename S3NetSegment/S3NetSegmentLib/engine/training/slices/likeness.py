@@ -37,7 +37,7 @@ Triple = tuple[float, float, float]
 class ImageLook:
     """What one image looks like to a network.
 
-    :param kind: of :class:`~..images.intensity.IntensityScale`.
+    :param kind: of :class:`~...images.intensity.IntensityScale`.
     :param pixel, thickness: mm in and across the slices; ``thickness`` 0 for a single slice.
     :param width, height: mm of the field of view, in the slices (the root of their area) and across them.
     :param quantiles: :data:`QUANTILES` of its intensities on the scale from 0 to 1.

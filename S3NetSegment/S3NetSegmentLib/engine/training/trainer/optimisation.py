@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ...common.device import is_out_of_memory, one_thread_if
 from ...common.errors import InputError, ResourceError
-from ...common.tensors import summed
+from ...common.tensors import summed, torch_generator
 from ...nets.unet import TwoStreamUNet
 from ...nets.vit import is_native_bfloat16
 from ..settings import SGD_MOMENTUM, TrainerSettings, rate_factor
@@ -227,6 +227,11 @@ class TrainingTask(nn.Module):
     """
 
     has_unused_parameters: bool = False
+
+    def random_numbers(self, batch: Mapping, stream: int) -> torch.Generator:
+        """Those of ``batch``, or of a part of it; ``stream`` tells them from others of the same seed."""
+        numbers = stream + (int(batch["step"]) << 16) + int(batch.get("rank", 0))
+        return torch_generator(int(batch["seed"]), numbers)
 
     @property
     def unchanging(self) -> Iterable[str]:

@@ -17,9 +17,8 @@ import torch.distributed as dist
 from ...common.device import choose_device
 from ...common.errors import InputError
 
-_PATIENCE = timedelta(
-    hours=12
-)  # the others wait while rank 0 validates; a process that dies ends torchrun's others at once
+# The others wait while rank 0 validates; a process that dies ends torchrun's others at once.
+_PATIENCE = timedelta(hours=12)
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class Processes:
 def joined_processes(device: str = "auto") -> Iterator[tuple[Processes, torch.device]]:
     """Joins the processes of ``torchrun``, if it started this one; gives them and the device of this process.
 
-    :param device: see :func:`~..device.choose_device`. Under ``torchrun`` each process has the CUDA device of its local rank
+    :param device: see :func:`~...common.device.choose_device`. Under ``torchrun`` each process has the CUDA device of its local rank
         (NCCL connects them), or all compute on the CPU (Gloo).
     The group is destroyed at the end, and with it the threads of Gloo: one that gives back a tensor while Python is being torn
     down aborts the process. So nothing outside the block may keep the network that was trained there in several processes.
@@ -117,9 +116,8 @@ def _own_device(name: str, local: int) -> torch.device:
                 f"torchrun started process {local + 1} on this machine, but it has {count} CUDA devices; "
                 "set --nproc-per-node to their number"
             )
-        torch.cuda.set_device(
-            local
-        )  # first of all: whatever touches CUDA before takes memory of device 0 in every process
+        # First of all: whatever touches CUDA before takes memory of device 0 in every process.
+        torch.cuda.set_device(local)
     chosen = choose_device(kind)
     if chosen.type == "cuda":
         return torch.device("cuda", local)

@@ -8,6 +8,7 @@ not reach (another machine, a file system without locks), and shows a run that l
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -26,8 +27,8 @@ from ...common.json_file import json_object
 from ...images.files import flush_to_disk, is_left_over, replace_text, replacing
 from ...images.writing import write_png
 
-STATE, STATUS, STOP, LOG, MODEL, CURVES, PICTURES, BOARD = (
-    "state.pt", "status.json", "stop", "log.jsonl", "model.pt", "curves.png", "pictures", "tensorboard",
+STATE, STATUS, STOP, LOG, CURVES, PICTURES, BOARD = (
+    "state.pt", "status.json", "stop", "log.jsonl", "curves.png", "pictures", "tensorboard",
 )  # fmt: skip
 _FORMAT = "S3NetSegment training state"
 _VERSION = 1
@@ -50,14 +51,16 @@ class RunFolder:
     - ``status.json``: which process runs it or how it ended, see :meth:`write_status`.
     - ``log.jsonl``: one JSON object per line: {"step", "seconds", "loss", ...}, {"event": ...}.
     - ``curves.png``, ``pictures/``: learning curves and samples.
-    - ``.running``, ``heartbeat``: who runs it, see :mod:`.heartbeat`; ``stop``: it is asked to end.
+    - ``.running``, ``heartbeat``: that it runs, see above; ``stop``: it is asked to end.
     """
 
     def __init__(self, path: str | os.PathLike):
         """Attribute ``on_entry``: called with each entry of the log that this object writes."""
         self.path = Path(path)
         self.on_entry: Callable[[dict], object] | None = None
-        self._heartbeat = Heartbeat(self.path)
+        self._lock = FileLock(self.path / LOCK)
+        self._last_beat = float("-inf")
+        self._seen: tuple[float, float] | None = None  # the newest heartbeat seen, and when it was seen first
         self._board: Any = None  # a SummaryWriter of TensorBoard; False: there is none
 
     @property
@@ -160,7 +163,9 @@ class RunFolder:
         """
         self.make()
         try:
-            is_mine = self._heartbeat.begin()
+            if is_mine := self._lock.take(_A_LOOK):
+                self._last_beat = float("-inf")
+                self.beat()
         except OSError as error:
             raise InputError(
                 f"nothing can be written into run folder {str(self.path)!r} ({error.strerror}); choose another"
@@ -173,29 +178,51 @@ class RunFolder:
                     left.unlink(missing_ok=True)
 
     def beat(self) -> None:
-        """A sign of life of the process that has taken the run; cheap, to be given at each step."""
-        self._heartbeat.beat()
+        """A sign of life of the process that has taken the run, at most one in :data:`BEAT_EVERY`; cheap, to be given at each step."""
+        at = time.monotonic()
+        if not self.is_taken or at - self._last_beat < BEAT_EVERY:
+            return
+        self._last_beat = at
+        with contextlib.suppress(OSError):  # a full disk is found out by those who have something to write
+            (self.path / BEAT).touch()
 
     def give_back(self) -> None:
-        self._heartbeat.end()
+        self._lock.give_back()
 
     @property
     def is_taken(self) -> bool:
         """Whether this object has taken the run."""
-        return self._heartbeat.is_held
+        return self._lock.is_held
 
     def is_running(self) -> bool:
         """Whether another process runs it now. It is known within a second when that ends, also by kill -9 or with its
         machine; a process that has got the number of a dead one is not taken for it."""
         status = self.read_status()
-        if status.get("status") != "running":
+        is_here, pid = status.get("host") == platform.node(), status.get("pid")
+        if status.get("status") != "running" or self.is_taken or (is_here and pid == os.getpid()):
             return False
-        return self._heartbeat.is_alive(is_here=status.get("host") == platform.node(), pid=status.get("pid"))
+        held = self._lock.is_held_elsewhere()
+        if held is None and is_here:
+            return process_exists(pid)
+        if held or is_here:
+            return bool(held)
+        silent = self.seconds_silent
+        return silent is not None and silent < SILENT_AFTER
 
     @property
     def seconds_silent(self) -> float | None:
-        """How long ago the process that runs it last gave a sign of life; None if it never did."""
-        return self._heartbeat.seconds_silent
+        """How long ago the process that runs it last gave a sign of life; None if it never did. The clock of another machine may
+        differ: a heartbeat that is seen to come is believed rather than its time."""
+        try:
+            beat = (self.path / BEAT).stat().st_mtime
+        except OSError:
+            return None
+        at = time.monotonic()
+        if self._seen is None:
+            self._seen = (beat, at - max(0.0, time.time() - beat))
+        elif self._seen[0] != beat:
+            self._seen = (beat, at)
+        return at - self._seen[1]
 
     def _who(self) -> str:
         status = self.read_status()
@@ -252,72 +279,6 @@ def _plain(value):
     if isinstance(value, float) and not np.isfinite(value):
         return None
     return value
-
-
-class Heartbeat:
-    """The heartbeat of the run in ``folder``: given by the process that has begun it, read by others."""
-
-    def __init__(self, folder: str | os.PathLike):
-        self._path = Path(folder) / BEAT
-        self._lock = FileLock(Path(folder) / LOCK)
-        self._last = float("-inf")
-        self._seen: tuple[float, float] | None = None  # the newest heartbeat seen, and when it was seen first
-
-    @property
-    def is_held(self) -> bool:
-        return self._lock.is_held
-
-    def begin(self) -> bool:
-        """Takes the run for this process; False if another one has it. The folder must exist."""
-        if not self._lock.take(_A_LOOK):
-            return False
-        self._last = float("-inf")
-        self.beat()
-        return True
-
-    def beat(self) -> None:
-        """A sign of life, at most one in :data:`BEAT_EVERY`."""
-        now = time.monotonic()
-        if not self.is_held or now - self._last < BEAT_EVERY:
-            return
-        self._last = now
-        try:
-            self._path.touch()
-        except OSError:
-            pass  # a full disk is found out by those who have something to write
-
-    def end(self) -> None:
-        self._lock.give_back()
-
-    def is_alive(self, is_here: bool, pid: int | None) -> bool:
-        """Whether another process has the run now.
-
-        :param is_here: whether it is said to be on this machine, with the number ``pid``.
-        """
-        if self.is_held or (is_here and pid == os.getpid()):
-            return False
-        held = self._lock.is_held_elsewhere()
-        if held is None and is_here:
-            return process_exists(pid)
-        if held or is_here:
-            return bool(held)
-        silent = self.seconds_silent
-        return silent is not None and silent < SILENT_AFTER
-
-    @property
-    def seconds_silent(self) -> float | None:
-        """Seconds since the last heartbeat, None if there was none. The clock of another machine may differ: a heartbeat
-        that is seen to come is believed rather than its time."""
-        try:
-            beat = self._path.stat().st_mtime
-        except OSError:
-            return None
-        now = time.monotonic()
-        if self._seen is None:
-            self._seen = (beat, now - max(0.0, time.time() - beat))
-        elif self._seen[0] != beat:
-            self._seen = (beat, now)
-        return now - self._seen[1]
 
 
 def process_exists(pid: int | None) -> bool:

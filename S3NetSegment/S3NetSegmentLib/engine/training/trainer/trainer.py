@@ -96,7 +96,7 @@ class Trainer:
 
     def resume(self) -> bool:
         """Takes the state of the folder, if there is one; says whether there was. It goes on bit for bit as if it had not been
-        stopped, unless one of :data:`~.settings.REMEDIES` is another now.
+        stopped, unless one of :data:`~..settings.REMEDIES` is another now.
 
         :raises InputError: a damaged state, or one of a run with other settings.
         """
