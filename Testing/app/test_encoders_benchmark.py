@@ -42,6 +42,13 @@ def test_gains_are_those_of_the_same_set_and_each_set_counts_once(encoders, caps
     assert "| alpnet | own | +4.0 ± 8.5 (1 / 1)" in told
 
 
+def test_of_a_set_with_several_seeds_their_deviation_is_told(encoders, capsys):
+    cells = [cell("acdc", "random", "nothing", value) | {"seed": seed} for seed, value in enumerate((0.2, 0.4))]
+    encoders.print_tables([*cells, cell("ct", "random", "nothing", 0.9)])
+    told = capsys.readouterr().out.split("by set")[1]
+    assert "| random | nothing | 30.0 ± 14.1 / 30.0 ± 14.1 / 30.0 ± 14.1 / – | 90.0 / 90.0 / 90.0 / – |" in told
+
+
 @pytest.mark.parametrize("encoder", ["s3net", "ideal", "alpnet"])
 def test_an_encoder_that_is_trained_on_others_does_not_see_the_set(encoders, monkeypatch, encoder):
     import encoder_cases as cases

@@ -217,9 +217,14 @@ def print_tables(cells: list[dict]) -> None:
     sets = list(dict.fromkeys(s for _, s in pairs))
 
     def in_set(row, name) -> str:
-        return " / ".join(f"{mean(row, use, [p for p in pairs if p[1] == name]):.1f}" for use in USES)
+        """The mean over the seeds, and where there are several their deviation."""
+        seeds = [[mean(row, use, [pair]) for pair in pairs if pair[1] == name] for use in USES]
+        spread = [
+            f" ± {np.std(each, ddof=1):.1f}" if len(each) > 1 and np.isfinite(each).all() else "" for each in seeds
+        ]
+        return " / ".join(f"{np.mean(each):.1f}{wide}" for each, wide in zip(seeds, spread, strict=True))
 
-    table(f"by set: {' / '.join(USES)}", sets, in_set)
+    table(f"by set, ± over seeds: {' / '.join(USES)}", sets, in_set)
 
 
 def parsed():
