@@ -59,6 +59,18 @@ def test_a_file_whose_name_begins_with_a_minus_is_a_file(text):
     assert arguments.series == "-x" and arguments.quiet == text.endswith("-q")
 
 
+def test_the_folder_of_the_user_is_meant_where_no_shell_has_replaced_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    monkeypatch.chdir(tmp_path)
+    text = ["segment", "~/a.nii.gz", "--output=~/b.nii.gz", "--overlay", "~/c.png"]
+    found = main.build_parser().parse_args(text)
+    assert [found.image, found.output, found.overlay] == [
+        str(tmp_path / "me" / name) for name in ("a.nii.gz", "b.nii.gz", "c.png")
+    ]
+    (tmp_path / "~").mkdir()  # a folder that is really called so
+    assert main.build_parser().parse_args(text).output == "~/b.nii.gz"
+
+
 def test_names_and_options_stand_in_any_order():
     assert parsed("apply a.pt -o out.nrrd b.pt image.png").model == ["a.pt", "b.pt"]
     arguments = parsed("cohort scans accept --segmentation -drawn.nrrd --same -a=-b -x")

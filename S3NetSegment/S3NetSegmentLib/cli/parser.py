@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ class Parser(argparse.ArgumentParser):
         self._doubtful = ""  # an option that may have been meant as a name
 
     def parse_known_args(self, args=None, namespace=None):
-        texts = sys.argv[1:] if args is None else list(args)
+        texts = [_of_home(text) for text in (sys.argv[1:] if args is None else args)]
         return super().parse_known_args(texts if self._subparsers else self._told_apart(texts), namespace)
 
     def error(self, message: str) -> NoReturn:
@@ -73,3 +74,11 @@ class Parser(argparse.ArgumentParser):
         if action is None or not text.startswith("-"):
             return False
         return action.nargs != 0 or all(f"-{letter}" in self._option_string_actions for letter in text[1:])
+
+
+def _of_home(text: str) -> str:
+    """``text`` with the user's folder for a ``~/`` in it that no shell has replaced: of a value behind ``=``, or in quotes."""
+    option, is_value, value = text.partition("=") if text.startswith("--") else ("", "", text)
+    if not value.startswith("~/") or os.path.lexists("~"):
+        return text
+    return option + is_value + os.path.expanduser(value)

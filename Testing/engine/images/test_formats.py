@@ -25,7 +25,7 @@ def test_other_formats_that_itk_fills_up_where_they_are_cut_off_are_refused(tmp_
         header = bytearray(348)
         struct.pack_into("<i", header, 0, 348)
         struct.pack_into("<8h", header, 40, 3, 6, 5, 4, 1, 1, 1, 1)
-        struct.pack_into("<2h8f", header, 70, 4, 16, 0, 1, 2, 3, 1, 1, 1, 1)
+        struct.pack_into("<2h2x8f", header, 70, 4, 16, 0, 1, 2, 3, 1, 1, 1, 1)
         pack = gzip.compress if suffix.endswith("gz") else bytes
         path.with_name("a.hdr" + suffix[4:]).write_bytes(pack(bytes(header)))
         path.write_bytes(pack(VOXELS.tobytes()))

@@ -237,7 +237,8 @@ def test_labels_of_several_frames_are_refused_without_an_option_that_only_images
 
 
 @pytest.mark.parametrize(
-    "pixdim, unit, told", [((1, 1, 1.5), 1, "1000 x 1000 x 1500"), ((1, 1, 120), 2, "1 x 1 x 120"), ((4, 4, 50), 2, "")]
+    "pixdim, unit, told",
+    [((1, 1, 1.5), 1, "1000 x 1000 x 1500"), ((1, 1, 120), 2, "1 x 1 x 120"), ((1, 1, 99), 2, ""), ((4, 4, 50), 2, "")],
 )
 def test_voxels_larger_than_any_organ_are_told(tmp_path, pixdim, unit, told):
     path = write_raw_nifti(
@@ -251,6 +252,19 @@ def test_voxels_larger_than_any_organ_are_told(tmp_path, pixdim, unit, told):
         if told
         else []
     )
+
+
+@pytest.mark.parametrize("size, told", [(0.001, True), (1e-6, True), (0.1, False)])
+def test_an_image_that_is_smaller_than_a_millimetre_is_told(tmp_path, size, told):
+    long = sitk.GetImageFromArray(np.arange(2 * 2 * 90, dtype=np.int16).reshape(2, 2, 90))
+    long.SetSpacing([40.0] * 3)  # micrometres
+    sitk.WriteImage(long, str(tmp_path / "b.mha"))
+    assert any("40 x 40 x 40 mm large" in text for text in read_warned(tmp_path / "b.mha")[1])
+    image = sitk.GetImageFromArray(np.arange(8 * 9 * 20, dtype=np.int16).reshape(8, 9, 20))
+    image.SetSpacing([size] * 3)
+    sitk.WriteImage(image, str(tmp_path / "a.mha"))
+    _, texts = read_warned(tmp_path / "a.mha")
+    assert ["correct its header if its numbers are metres" in text for text in texts] == [True] * told
 
 
 def test_nrrd_colours_and_vectors_of_three_are_rgb_and_alpha_is_dropped(tmp_path):

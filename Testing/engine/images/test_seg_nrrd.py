@@ -10,6 +10,7 @@ from image_files import random_matrix, relative_error
 
 from S3NetSegmentLib.engine import InputError, Segment, Segmentation
 from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
+from S3NetSegmentLib.engine.images.image_warnings import collected_image_warnings
 from S3NetSegmentLib.engine.images.writing import write_segmentation
 
 LIVER = (
@@ -131,6 +132,54 @@ def test_values_that_are_no_labels_are_refused(tmp_path, values, text):
     sitk.WriteImage(sitk.GetImageFromArray(np.array([[values]])), str(tmp_path / "a.nrrd"))
     with pytest.raises(InputError, match=text):
         read_segmentation(tmp_path / "a.nrrd")
+
+
+def label_map(path, array):
+    sitk.WriteImage(sitk.GetImageFromArray(array), str(path))
+    with collected_image_warnings() as said:
+        found = read_segmentation(path)
+    return {s.value: int(found.mask(s).sum()) for s in found.segments}, said
+
+
+def blobs(count=20):
+    """A label map of ``count`` compact structures."""
+    array = np.zeros((3, 60, 60), np.uint8)
+    for value in range(1, count + 1):
+        row, column = divmod(value - 1, 6)
+        array[:, 10 * row : 10 * row + 8, 10 * column : 10 * column + 7] = value
+    return array
+
+
+@pytest.mark.parametrize("factor", [0.9999, 1 + 1e-7])
+def test_noise_of_arithmetic_in_labels_is_rounded_and_told(tmp_path, factor):
+    whole = np.array([[[0, 1, 1, 2, 3]]], float)
+    found, said = label_map(tmp_path / "a.nrrd", whole * factor)
+    assert found == {1: 2, 2: 1, 3: 1}
+    assert len(said) == 1 and "beside whole numbers; they are rounded" in said[0]
+    assert label_map(tmp_path / "a.nrrd", whole) == (found, [])
+    with pytest.raises(InputError, match=r"values such as 3\.006 and"):
+        label_map(tmp_path / "a.nrrd", whole * 1.002)
+
+
+def test_a_mask_with_soft_edges_is_told_and_an_atlas_is_not(tmp_path):
+    away = np.hypot(*(np.mgrid[:60, :60] - 30.3)) + 0.1 * np.arange(60)
+    soft = np.clip(255 * (20 - away) / 12, 0, 255).astype(np.uint8)
+    found, said = label_map(tmp_path / "a.nrrd", np.repeat(soft[None], 3, 0))
+    assert (
+        len(found) > 100
+        and len(said) == 1
+        and "on thin lines or scattered: as in an image or a mask with soft edges" in said[0]
+    )
+    assert len(label_map(tmp_path / "a.nrrd", blobs())[0]) == 20 and not label_map(tmp_path / "a.nrrd", blobs())[1]
+
+
+def test_a_label_map_as_jpeg_and_one_without_a_background_are_told(tmp_path):
+    said = label_map(tmp_path / "a.jpg", blobs(6)[0])[1]
+    assert len(said) == 1 and "is a JPEG, whose compression makes labels of its own" in said[0]
+    found, said = label_map(tmp_path / "a.nrrd", blobs(6) + 1)
+    assert len(found) == 7 and said == [
+        f"{str(tmp_path / 'a.nrrd')!r}: it has no voxel of 0, which means nothing; if label 1 is the background, write 0 for it"
+    ]
 
 
 def test_a_colour_picture_is_no_label_map(tmp_path):

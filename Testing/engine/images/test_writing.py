@@ -270,8 +270,9 @@ def test_output_paths_are_checked_before_the_work(tmp_path):
         check_output_path(tmp_path / "a.nrrd", (".png",))
     check_output_path(tmp_path / "a.nii", IMAGE_FORMATS)
     (tmp_path / "folder.nrrd").mkdir()
-    with pytest.raises(InputError, match="is a folder"):
-        check_output_path(tmp_path / "folder.nrrd")
+    for folder in (tmp_path / "folder.nrrd", tmp_path, "."):
+        with pytest.raises(InputError, match="is a folder"):
+            check_output_path(folder)
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="is a file"):
         check_output_path(tmp_path / "file" / "a.nrrd")

@@ -99,6 +99,10 @@ def check_output_path(
     """
     path = Path(path)
     suffix = suffix_of(path)
+    if len(os.fsencode(path.name)) > 255:
+        raise InputError(f"output file name {path.name[:40]!r}... is too long; use at most 255 bytes")
+    if path.is_dir():
+        raise InputError(f"output {str(path)!r} is a folder; give the name of a file in it")
     if not any(suffix == kind or (kind == ".nrrd" and suffix == ".seg.nrrd") for kind in kinds):
         raise InputError(
             f"output file {path.name!r} ends with {suffix or 'nothing'!r}; end it with one of {', '.join(kinds)}"
@@ -109,10 +113,6 @@ def check_output_path(
             f"output file {path.name!r} is a flat picture, but the image has {volume.size[2]} slices; "
             f"end it with one of {others}"
         )
-    if len(os.fsencode(path.name)) > 255:
-        raise InputError(f"output file name {path.name[:40]!r}... is too long; use at most 255 bytes")
-    if path.is_dir():
-        raise InputError(f"output {str(path)!r} is a folder; give the name of a file in it")
     target = Path(os.path.realpath(path))
     if target.exists() and not os.access(target, os.W_OK):
         raise InputError(f"output {str(path)!r} exists and is write-protected; choose another name")

@@ -47,6 +47,8 @@ FORMATS = (
 IMAGE_ENDINGS = (*(ending for kind in FORMATS for ending in kind.endings), ".dcm")
 _FRAMES = "frames"
 _LARGEST = 100.0  # mm: larger voxels show nothing of a body
+# Voxels and longest side, in mm, of a body whose size is given in metres, and of one in micrometres. A TIFF states its unit.
+_FINEST, _SHORTEST, _LONGEST = 0.02, 1.0, 3000.0
 
 
 def read_image(path: str | os.PathLike, frame: int | None = None, series: str | None = None) -> Volume:
@@ -133,10 +135,20 @@ def _read_checked(path: str | os.PathLike, frame: int | None, series: str | None
         raise ResourceError(
             f"{str(path)!r} does not fit into memory; close other programs, or save a part of the image or one frame"
         ) from None
-    if max(volume.spacing) > _LARGEST:
-        sizes = " x ".join(f"{size:.4g}" for size in volume.spacing)
+    sizes = " x ".join(f"{size:.4g}" for size in volume.spacing)
+    longest = max(n * size for n, size in zip(volume.size, volume.spacing, strict=True))
+    if max(volume.spacing) > _LARGEST or (longest > _LONGEST and min(volume.size) > 1):
         image_warning(
             f"{str(path)!r}: its voxels are {sizes} mm large, and volumes are reported accordingly; correct its header if they are not"
+        )
+    elif (
+        max(volume.spacing) < _FINEST
+        and longest < _SHORTEST
+        and not is_tiff(file_head(path) if path.is_file() else b"")
+    ):
+        image_warning(
+            f"{str(path)!r}: its voxels are {sizes} mm small, the whole image is {longest:.2g} mm long, and volumes are reported "
+            "accordingly; correct its header if its numbers are metres"
         )
     return volume
 

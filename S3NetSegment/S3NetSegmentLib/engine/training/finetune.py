@@ -62,6 +62,8 @@ def finetune(
             f"no case of cohort {str(cohort.folder)!r} is labelled; draw at least one, save it as labels/<case>.seg.nrrd, or run "
             "s3net pretrain, which needs no labels"
         )
+    if not cohort.classes:
+        raise InputError(f"the label files of cohort {str(cohort.folder)!r} hold nothing; draw in at least one of them")
     if resume and folder.has_state:
         start = start_kept(folder.read_facts()["identity"].get("init"))
     elif init is not None:

@@ -34,10 +34,7 @@ _OF_THE_COMMAND_LINE = (
     (r"[;,] or leave such (cases|files) out with --skip-bad", ""),  # no translation
     (r" \('s3net [^']*' explains\)", ""),  # no translation
     (r"--output '", _("the folder for the run, ") + "'"),  # no translation
-    (
-        r", or run s3net pretrain, which needs no labels",  # no translation
-        _(", or train a start for it, which needs none"),
-    ),
+    (r", or run s3net pretrain, [^.]*", _(", or train a start for it")),  # no translation
 )
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50, 30, 8, 18
 _LOSS, _SCORE = (66, 133, 200), (225, 120, 40)

@@ -19,7 +19,7 @@ from ...common.arrays import bounding_box, label_counts
 from ...common.errors import InputError, image_warning
 from ..colors import label_colors
 from ..dicom.seg_reading import find_dicom_seg, is_dicom_seg, read_dicom_seg
-from ..files import suffix_of
+from ..files import file_head, suffix_of
 from ..reading import checked_path, read_label_map
 from ..segmentation import LARGEST_LABEL, Segment, Segmentation, label_type
 from ..volume import Volume, shift_between, spans_space
@@ -31,6 +31,10 @@ from .segment_keys import TERMINOLOGY, described_segments, describes_segments
 from .text_header import MOST_KEYS
 
 _GEOMETRY = "Reference image geometry"
+_NOISE = 1e-3  # that labels may be beside whole numbers
+_SMALL = 64  # voxels; so few may all be drawn
+# Values from which on a label map is looked at with suspicion; share of the pixels of a structure that lie inside of it, in the median.
+_MANY, _DEEP = 16, 0.02
 
 
 def encode_segmentation(file: BinaryIO, segmentation: Segmentation) -> None:
@@ -136,27 +140,59 @@ def _from_label_map(volume: Volume, path: Path) -> Segmentation:
     labels = _whole(array, path)
     counts = label_counts(labels, LARGEST_LABEL + 1)
     values = np.flatnonzero(counts[1:]) + 1
+    for note in _doubts(labels, counts, path):
+        image_warning(f"{str(path)!r}: it {note}")
     colors = label_colors(len(values))
     segments = [Segment(f"Segment {v}", c, int(v)) for v, c in zip(values, colors, strict=True)]
     return Segmentation([labels], segments, volume.ijk_to_ras, other_matrices=volume.other_matrices)
 
 
+def _doubts(labels: np.ndarray, counts: np.ndarray, path: Path) -> list[str]:
+    """What lets doubt that a label map ``[K, J, I]`` holds what its reader takes it for. ``counts``: how often it has each value."""
+    if path.is_file() and file_head(path).startswith(b"\xff\xd8"):
+        return ["is a JPEG, whose compression makes labels of its own at every border; save the label map as PNG"]
+    values = np.flatnonzero(counts[1:]) + 1
+    if not counts[0] and len(values) > 1 and labels.size > _SMALL:
+        return [
+            f"has no voxel with the value 0, which stands for the background; if label {values[0]} is the background, write 0 for it"
+        ]
+    if len(values) < _MANY:
+        return []
+    plane = max(labels, key=lambda plane: len(np.unique(plane)))
+    inside = np.zeros(plane.shape, bool)
+    inside[1:-1, 1:-1] = True
+    for axis, step in ((0, 1), (0, -1), (1, 1), (1, -1)):
+        inside &= plane == np.roll(plane, step, axis)
+    pixels, deep = (np.bincount(plane[where], minlength=values[-1] + 1) for where in (plane > 0, inside & (plane > 0)))
+    shown = pixels > 0
+    if np.count_nonzero(shown) < _MANY or np.median(deep[shown] / pixels[shown]) > _DEEP:
+        return []
+    told = f"has {len(values)} different values, nearly all on thin lines or scattered: as in an image or a mask with soft edges"
+    return [f"{told}; if it is a mask, make a label map of it first, e.g. of all above half of its largest value"]
+
+
 def _whole(array: np.ndarray, path: Path) -> np.ndarray:
-    """``array`` as uint8 or uint16; InputError for values that are not labels."""
+    """``array`` as uint8 or uint16; InputError for values that are not labels. Noise of arithmetic is rounded, and told."""
     low, high = array.min(), array.max()
     shown = repr(str(path))
     if not (np.isfinite(low) and np.isfinite(high)):
         raise InputError(f"{shown} holds NaN or infinite values and is not a label map; give the file of the labels")
-    if low < 0 or high > LARGEST_LABEL:
+    if low < -_NOISE or high > LARGEST_LABEL + _NOISE:
         raise InputError(
             f"{shown} has values from {low:g} to {high:g}; labels must be 0 to {LARGEST_LABEL}. Is it the image itself?"
         )
+    noise = 0.0
     for plane in array if array.dtype.kind == "f" else ():
-        if (fractions := plane[plane != np.rint(plane)]).size:
+        beside = np.abs(plane - np.rint(plane))
+        noise = max(noise, float(beside.max()))
+        if noise > _NOISE:
             raise InputError(
-                f"{shown} has values such as {fractions[0]:.4g} and is not a label map; labels must be whole numbers. Make a label map of "
+                f"{shown} has values such as {plane.flat[beside.argmax()]:.6g} and is not a label map; labels must be whole numbers. Make a label map of "
                 "probabilities first, e.g. of all above 0.5"
             )
+    if noise:
+        image_warning(f"{shown}: it has values that are up to {noise:.1g} beside whole numbers; they are rounded")
+        return np.rint(array).astype(label_type(round(float(high))))
     return array.astype(label_type(high), copy=False)
 
 

@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ...common.arrays import label_counts
 from ...common.errors import InputError, ResourceError
 from ...common.progress import Step, Steps, as_part_of
 from ...images import Volume
-from ...images.image_warnings import grouped_warnings
+from ...images.image_warnings import grouped_warnings, label_map_notes
+from ..cohort.drawing_doubts import covering_notes, sparse_slices
 from ..cohort.folder import Case, image_hash
 from ..cohort.label_classes import LabelClass
 from .layout import SliceLayout, VolumeSlices
@@ -203,6 +205,8 @@ class _Filling:
         self._cut: list[float] = []
         self._looks: list[ImageLook] = []
         self._padded: list[str] = []  # what was said of padding
+        self._sparse: list[str] = []  # cases of which single slices are drawn
+        self._shares: dict[str, list[float]] = {}  # by case, of the image that each class covers
 
     def _shelves(self, total: int, drawn: int, limit_bytes: int, folder: Path | None) -> list[np.ndarray]:
         """Room for images and labels, in memory or in a file."""
@@ -225,6 +229,7 @@ class _Filling:
         volumes = case.read_channels(self._warned)
         slices, volume = self._layout.of(volumes), volumes[0]
         truth = case.read_labels(self._classes, volume) if self._is_drawn(case) else None
+        self._doubt(case, volume, truth)
         digest = image_hash(*volumes)
         at, labelled = self._filled, self._labelled
         if at + slices.count > len(self._rows):
@@ -235,6 +240,21 @@ class _Filling:
                 self._labels[labelled + first : labelled + last] = slices.prepared_labels(truth, first, last)
             yield Step(last / slices.count, f"Reading slices: {case.name}")
         self._keep(case, volume, slices, truth is not None, digest)
+
+    def _doubt(self, case: Case, volume: Volume, truth: np.ndarray | None) -> None:
+        """Keeps what the image and its labels let doubt."""
+        if label_map_notes(volume):
+            self._warned.append(
+                f"{str(case.image)!r}: it holds a few values only, as label maps do; if it is one, give the image itself"
+            )
+        if truth is None:
+            return
+        counts = label_counts(truth, 256)[1 : len(self._classes) + 1]
+        self._shares[case.name] = (counts / truth.size).tolist()
+        if (sparse := sparse_slices(truth, volume.spacing)) is not None:
+            axis, numbers = sparse
+            shown = ", ".join(map(str, numbers[:6])) + (", ..." if len(numbers) > 6 else "")
+            self._sparse.append(f"{case.name}: {shown} along {axis}")
 
     def _keep(self, case: Case, volume: Volume, slices, is_drawn: bool, digest: str) -> None:
         """Counts the slices that were just read in."""
@@ -267,7 +287,13 @@ class _Filling:
         if self._padded:
             more = f" (and {len(self._padded) - 1} more of this kind)" if len(self._padded) > 1 else ""
             self.notes.append(f"{self._padded[0]}{more}")
-        self.notes += grouped_warnings(self._warned)
+        if self._sparse:
+            shown = "; ".join(self._sparse[:3]) + ("; ..." if len(self._sparse) > 3 else "")
+            self.notes.append(
+                f"{len(self._sparse)} of {len(self._shares)} labelled cases are drawn on single slices alone ({shown}), and those between "
+                "them count as background; fill them first, with few-shot, and train then"
+            )
+        self.notes += [*covering_notes(self._shares, self._classes), *grouped_warnings(self._warned)]
         n = self._filled
         images, labels = self._on(device, self._images[:n], self._labels[: self._labelled])
         return SliceBank(
