@@ -178,7 +178,7 @@ def test_a_label_map_as_jpeg_and_one_without_a_background_are_told(tmp_path):
     assert len(said) == 1 and "is a JPEG, whose compression makes labels of its own" in said[0]
     found, said = label_map(tmp_path / "a.nrrd", blobs(6) + 1)
     assert len(found) == 7 and said == [
-        f"{str(tmp_path / 'a.nrrd')!r}: it has no voxel of 0, which means nothing; if label 1 is the background, write 0 for it"
+        f"{str(tmp_path / 'a.nrrd')!r}: it has no voxel with the value 0, which stands for the background; if label 1 is the background, write 0 for it"
     ]
 
 
