@@ -185,7 +185,8 @@ def measured(pairs, set_name: str, drawn: str, settings: FewShotSettings) -> Ite
         answer = run_to_end(few_shot.propagate())
         seconds = time.perf_counter() - started
         filled = given if numbers is None else filled_in(support, given, numbers, settings)
-        fitted = run_to_end(fit(*(Scaled(v, intensity_scale(v)) for v in (query, support)), filled, "z"))
+        here, there = (Scaled(v, intensity_scale(v)) for v in (query, support))
+        fitted = run_to_end(fit(here, there, filled, "z"))
         found = {
             "copy": copied(support, given, numbers, query),
             "affine": laid_over(dataclasses.replace(fitted, field=None), query),
