@@ -235,20 +235,17 @@ class S3NetSegmentLogic(ScriptedLoadableModuleLogic):
             sliceRange, overlaps, settings, seed, encoder, device, confidence,
         )  # fmt: skip
 
-    def applyModel(
-        self,
-        volumeNode,
-        modelPath,
-        segmentationNode=None,
-        confidence=False,
-        device="auto",
-        flips=False,
-        allFrames=False,
-    ):
-        """Segments ``volumeNode`` with a trained model; returns the segmentation node. Raises errors instead of showing them.
+    def applyModel(self, volumeNode, modelPath, segmentationNode=None, *further, **options):
+        """Segments ``volumeNode`` with a trained model and returns the segmentation node; see :meth:`applyModelSteps`.
 
-        logic = S3NetSegmentLogic()
-        logic.applyModel(volumeNode, "runs/heart/model.pt")
+        S3NetSegmentLogic().applyModel(volumeNode, "runs/heart/model.pt")
+        """
+        return self._drained(self.applyModelSteps(volumeNode, modelPath, segmentationNode, *further, **options))
+
+    def applyModelSteps(
+        self, volumeNode, modelPath, segmentationNode=None, confidence=False, device="auto", flips=False, allFrames=False
+    ):  # fmt: skip
+        """The same as a generator of progress steps, see :meth:`segmentSteps`.
 
         :param modelPath: model file of a training run (``model.pt``), the folder of a cross-validation, or a list of files whose
             answers are averaged.
@@ -260,22 +257,6 @@ class S3NetSegmentLogic(ScriptedLoadableModuleLogic):
         :param allFrames: of a volume that shows a frame of a sequence, segment every frame; the new segmentation follows them.
         :raises ValueError: input that cannot be used (the engine's InputError), saying why and what to do.
         """
-        return self._drained(
-            self.applyModelSteps(volumeNode, modelPath, segmentationNode, confidence, device, flips, allFrames)
-        )
-
-    def applyModelSteps(
-        self,
-        volumeNode,
-        modelPath,
-        segmentationNode=None,
-        confidence=False,
-        device="auto",
-        flips=False,
-        allFrames=False,
-    ):
-        """The same as a generator of progress steps (``fraction``, ``message``), which returns the segmentation node. Nothing is
-        written to the scene before the end; a dropped generator leaves no trace."""
         from S3NetSegmentLib.panel.models.controller import model_steps
 
         return model_steps(volumeNode, modelPath, segmentationNode, confidence, device, flips, allFrames)
