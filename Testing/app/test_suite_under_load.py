@@ -1,10 +1,12 @@
 """The repetition of the tests on a busy machine."""
 
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
-repeated = runpy.run_path(Path(__file__).resolve().parents[1] / "reliability" / "suite_under_load.py")["repeated"]
+SCRIPT = Path(__file__).resolve().parents[1] / "reliability" / "suite_under_load.py"
+repeated = runpy.run_path(SCRIPT)["repeated"]
 
 # Passes when it is run first, fails when it is run again.
 ONCE = """
@@ -33,3 +35,10 @@ def test_every_run_is_told_with_its_closing_line_and_what_failed(tmp_path, capsy
 def test_runs_that_all_pass_end_with_0(capsys):
     assert repeated([sys.executable, "-c", "print('2 passed in 0.01s')"], 1, 0) == 0
     assert "2 passed in 0.01s" in capsys.readouterr().out
+
+
+def test_it_finds_its_helpers_outside_of_the_tests_too(tmp_path):
+    code = f"import runpy, sys; run = runpy.run_path({str(SCRIPT)!r})['repeated']\n"
+    code += "sys.exit(run([sys.executable, '-c', 'print(1)'], 1, 1))"
+    done = subprocess.run([sys.executable, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "1 of 1 runs passed" in done.stdout, done.stderr

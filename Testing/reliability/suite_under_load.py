@@ -33,7 +33,7 @@ def main() -> int:
 def repeated(command: list[str], times: int, busy: int, artifacts: Path = RUN.parent / "artifacts") -> int:
     """Runs ``command`` ``times`` times beside ``busy`` busy processes and prints a row for each; 0 if all ended with 0. The
     output of those that failed stays in ``artifacts``."""
-    sys.path.insert(0, str(RUN.parent))
+    sys.path.insert(0, str(RUN.parent / "support"))
     from busy_processes import busy_processes
 
     failed = 0
