@@ -182,7 +182,7 @@ class S3NetSegmentLogic(ScriptedLoadableModuleLogic):
         :param preset: "default", "paper" or "published".
         :param seed: random seed; None: that of the settings.
         :param device: "auto", "cpu", "cuda" or "mps".
-        :param confidence: also make a volume of each voxel's confidence, shown over the image.
+        :param confidence: also make a volume of each voxel's confidence. ``allFrames``: of a sequence; a new segmentation follows them.
         :raises ValueError: input that cannot be used (the engine's InputError), saying why and what to do.
         """
         from S3NetSegmentLib.panel.script import segment_steps

@@ -30,6 +30,7 @@ def states(panel, views, folder):
     yield from _few_shot(panel, views)
     yield from _models(panel, folder)
     yield from _cohort(panel, folder)
+    yield from _frames(panel, views)
 
 
 def _segment(panel, views):
@@ -146,6 +147,24 @@ def _cohort(panel, folder):
     panel.click(panel.panel.cohort.ui.nextCaseButton)
     panel.wait(lambda: not panel.panel.cohort.running)
     yield "cohort_case"
+
+
+def _frames(panel, views):
+    """The volume as one frame of a sequence."""
+    import slicer
+    from sequences import play
+
+    panel.open_segment()
+    volume = panel.parameters.volume
+    play(volume, [slicer.util.arrayFromVolume(volume) + number for number in range(3)], 1)
+    panel.wait(lambda: panel.ui.frameText.isVisible())
+    panel.panel.segment.prompts.delete_all()
+    panel.drag(views.axial, (-8.0, -6.0, 0.0), (0.0, 0.0, 0.0), (8.0, 6.0, 0.0))
+    panel.wait(lambda: not panel.panel.controller.running and panel.ui.allFramesButton.isVisible())
+    yield "segment_frames"
+    panel.open_models()
+    panel.wait(lambda: panel.panel.models.ui.modelAllFramesCheckBox.isVisible())
+    yield "models_frames"
 
 
 def cut_texts(frame, editor):

@@ -202,7 +202,7 @@ def frame_text(volume_node) -> str:
     if frame is None:
         return ""
     return _(
-        "Frame {number} of {count} of a sequence: only this frame is segmented, unless a model is asked for all frames (tab Models)."
+        "Frame {number} of {count} of a sequence: only this frame is segmented, unless all frames are asked for."
     ).format(number=frame[0], count=frame[1])
 
 

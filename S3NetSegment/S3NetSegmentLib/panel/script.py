@@ -21,6 +21,7 @@ from ..scene.drawings.drawn_slices import other_volume_support, read_drawn
 from ..scene.oblique_prompts import drawn_obliquely
 from ..scene.prompts import box_of, points_from_markups, stroke_voxels, volume_of
 from ..scene.segmentation.segment_slices import EditingRules, other_segments
+from ..scene.sequences import frame_of, write_frames
 from ..scene.volumes import turning_notes, volume_from_node
 from .few_shot.request import used_segments
 from .few_shot.result import FEW_SHOT_CONFIDENCE
@@ -33,6 +34,7 @@ from .script_checks import (
 )
 from .script_support import drawn_support, frame_notes, left_out_notes, missing_notes
 from .segment.answer import SegmentAnswer, object_steps
+from .segment.frames import object_in_frames
 from .segment.request import Pointed, drawn_elsewhere, make_request
 from .segment.result import SegmentResult
 from .widgets.settings_form import changed_settings
@@ -52,6 +54,7 @@ class Where:
     device: str = "auto"
     confidence: bool = False
     keepOut: bool = True
+    allFrames: bool = False
 
 
 def segment_steps(volume_node, options: dict) -> Steps:
@@ -105,6 +108,10 @@ def _steps(volume_node, where: Where, task: SegmentTask, oblique: Mapping[str, S
     if where.keepOut and request.has_prompts:
         others = other_segments(where.segmentationNode, where.segmentId, request.geometry)
         request = request.keeping_out(others)
+    if where.allFrames:
+        if frame_of(volume_node) is None:
+            raise InputError(f"{volume_node.GetName()!r} shows no frame of a sequence; leave allFrames out")
+        return write_frames((yield from object_in_frames(request)), volume_node)
     found = yield from find_regions(
         request.volume, extent=request.extent, axis=request.axis, settings=request.settings, device=where.device
     )

@@ -60,6 +60,15 @@ def require_effect(where, task) -> None:
                 f"segmentId is {where.segmentId!r} without a segmentationNode; give the segmentation that has it"
             )
         require_segments(where.segmentationNode, [where.segmentId])
+    if where.allFrames:
+        options = {
+            "segmentationNode": where.segmentationNode, "granularity": where.granularity, "step": task.step or None,
+            "alternative": task.alternative or None, "confidence": where.confidence or None,
+        }  # fmt: skip
+        if useless := ", ".join(name for name, value in options.items() if value is not None):
+            raise InputError(
+                f"allFrames makes a new segmentation that follows the frames, each with its best answer; leave {useless} out"
+            )
     if where.granularity is not None:
         if not task.has_prompts:
             raise InputError(

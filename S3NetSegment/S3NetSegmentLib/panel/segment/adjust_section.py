@@ -10,6 +10,7 @@ import numpy as np
 import qt
 from slicer.i18n import tr as _
 
+from ...scene.sequences import frame_of
 from ..widgets.looks import icon_of, pixmap_of, show_pressed
 from ..widgets.mouse import MouseAction, SliceMouse
 from .controller import SegmentController
@@ -45,6 +46,7 @@ class AdjustSection:
         ui.pickButton.connect("toggled(bool)", self._pick_toggled)
         ui.undoButton.connect("clicked()", section.history.undo)
         ui.redoButton.connect("clicked()", section.history.redo)
+        ui.allFramesButton.connect("clicked()", section.in_all_frames)
 
     # -- showing
 
@@ -71,9 +73,19 @@ class AdjustSection:
                 _("Undo the last change of the segmentation, also those made with the editor below (Ctrl+Z)"),
             ),
             (ui.redoButton, _("Do the undone change again (Ctrl+Y)")),
+            (
+                ui.allFramesButton,
+                _(
+                    "Ask the same in every frame of the sequence; a new segmentation follows the frames, and keeps this answer in its own"
+                ),
+            ),
         ):
             widget.enabled = live
             widget.toolTip = help_text if live else why_not
+        answer = result.answer if live else None
+        ui.allFramesButton.setVisible(
+            answer is not None and answer.is_object and frame_of(answer.request.volume_node) is not None
+        )
         if not live:
             if not running:
                 self.tools_off()
@@ -88,7 +100,6 @@ class AdjustSection:
             ui.adjustCollapsibleButton.collapsed = False
             if ui.segmentButton.focus:  # the run had put it there; from now on the arrow keys change the size
                 ui.granularitySlider.setFocus()
-        answer = result.answer
         ui.granularityLabel.text = _("Size of the answer:") if answer.is_object else _("Number of regions:")
         ui.smallerLabel.text = _("smaller") if answer.is_object else _("fewer")
         ui.largerLabel.text = _("larger") if answer.is_object else _("more")

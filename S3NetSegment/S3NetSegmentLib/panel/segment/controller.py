@@ -6,12 +6,13 @@ from collections.abc import Callable
 
 from slicer.i18n import tr as _
 
-from ...engine import InputError
+from ...engine import InputError, Segmentation
 from ...engine.common.progress import Steps
 from ...scene.answers.confidence import ConfidenceOverlay
 from ...scene.session import SceneWatch
 from ..run import Controller, Listener, tell
 from .answer import SegmentAnswer
+from .frames import object_in_frames
 from .request import Pointed, SegmentRequest
 from .result import FirstSight, SegmentResult, SegmentRun, same_answer, shows_slices, takes_long
 
@@ -102,6 +103,10 @@ class SegmentController(Controller):
             then(found)
 
         self._run.start(steps, done, [self.result.answer.request.volume_node])
+
+    def in_frames(self, answer: SegmentAnswer) -> Steps[list[Segmentation]]:
+        """The object of ``answer`` in every frame of the sequence that its volume shows one of."""
+        return object_in_frames(answer.request, self._find_regions, answer)
 
     def _answered(self, request: SegmentRequest, regions, choice=None) -> list[str]:
         node, object_id, count, granularity, confidence = self._target

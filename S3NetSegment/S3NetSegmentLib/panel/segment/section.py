@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import slicer
@@ -9,6 +10,7 @@ from slicer.i18n import tr as _
 
 from ...engine import InputError
 from ...scene.segmentation.labelmaps import unfinished_segments
+from ...scene.sequences import write_frames
 from ...scene.session import SegmentsWatch
 from ..inputs import volume_problem
 from ..sections import SectionListener, UseOfPanel
@@ -169,6 +171,27 @@ class SegmentSection(UseOfPanel, SectionListener):
         """Only one tool has the mouse."""
         self.prompts.tools_off()
         self._panel.editor.widget.setActiveEffect(None)
+
+    def in_all_frames(self) -> None:
+        """Asks what is pointed at in every frame of the sequence, and goes on with the segmentation of all of them."""
+        result = self.controller.result
+        if result is None:
+            return
+        answer = result.answer
+
+        def written(found) -> None:
+            name = result.node.GetSegmentation().GetSegment(result.object_id).GetName()
+            named = [
+                dataclasses.replace(one, segments=[dataclasses.replace(one.segments[0], name=name)]) for one in found
+            ]
+            self.controller.finish_object()  # the volume's node is modified when another follows the same frames
+            made = write_frames(named, answer.request.volume_node)
+            node = self._panel.node
+            with slicer.util.NodeModify(node):
+                node.segmentation = made
+                node.targetSegment = made.GetSegmentation().GetNthSegmentID(0)
+
+        self.controller.work_on(self.controller.in_frames(answer), written)
 
     def _next_object(self) -> None:
         self.controller.finish_object()
