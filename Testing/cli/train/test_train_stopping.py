@@ -106,8 +106,10 @@ def test_a_run_under_torchrun_is_stopped_with_the_code_of_the_signal_and_goes_on
         process.send_signal(number)
         _, err = process.communicate(timeout=PATIENCE)
     assert [(tmp_path / f"code{rank}").read_text() for rank in (0, 1)] == [str(128 + number)] * 2, err
-    # a thread of Gloo that outlives the group aborts the process where it meets the end of Python
-    assert [(tmp_path / f"threads{rank}").read_text() for rank in (0, 1)] == ["", ""]
+    # A thread of Gloo that outlives the group aborts the process where it meets the end of Python. On a busy machine one of the two can
+    # meet the signal when the other has left already; it ends at once then, without that end, as a process that fails does.
+    kept = [file.read_text() for rank in (0, 1) if (file := tmp_path / f"threads{rank}").exists()]
+    assert kept and not any(kept)
     assert run.read_status()["status"] == "stopped" and "go on with --resume" in err
     step = run.read_state()["step"]
     assert step >= 3
