@@ -33,6 +33,12 @@ def test_the_object_is_asked_for_in_each_frame_and_the_new_segmentation_follows_
     earlier, mine = panel.segmentation, panel.mask()
     segment = earlier.GetSegmentation().GetNthSegment(0)
     segment.SetName("Ventricle")
+    segment.SetColor(0.2, 0.4, 0.6)
+    painted = mine.copy()
+    painted[0, :4, :4] = True
+    slicer.util.updateSegmentBinaryLabelmapFromArray(
+        painted.astype(np.uint8), earlier, earlier.GetSegmentation().GetNthSegmentID(0), volume
+    )
     asked = len(panel.engine.calls)
     in_all_frames(panel)
     node = panel.parameters.segmentation
@@ -41,12 +47,13 @@ def test_the_object_is_asked_for_in_each_frame_and_the_new_segmentation_follows_
     assert len(searched) == 2 and not any(np.array_equal(array, volume_from_node(volume).array) for array in searched)
     (segment_id,) = node.GetSegmentation().GetSegmentIDs()
     assert panel.parameters.targetSegment == segment_id and panel.message == ""
-    assert node.GetSegmentation().GetSegment(segment_id).GetName() == "Ventricle"
+    made = node.GetSegmentation().GetSegment(segment_id)
+    assert made.GetName() == "Ventricle" and made.GetColor() == pytest.approx((0.2, 0.4, 0.6))
     for frame in (1, 0, 2):
         show(panel.browser, frame)
         assert segment_mask(node, segment_id, volume_from_node(volume))[6, 18, 20]
     show(panel.browser, 1)
-    assert (segment_mask(node, segment_id, volume_from_node(volume)) == mine).all()
+    assert (segment_mask(node, segment_id, volume_from_node(volume)) == painted).all()
     keep_picture(panel.widget.parent, "segment_frames")
 
 

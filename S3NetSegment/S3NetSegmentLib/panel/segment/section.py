@@ -10,7 +10,8 @@ from slicer.i18n import tr as _
 
 from ...engine import InputError
 from ...scene.segmentation.labelmaps import unfinished_segments
-from ...scene.sequences import write_frames
+from ...scene.segmentation.reading import segment_look, segment_mask
+from ...scene.sequences import frame_of, write_frames
 from ...scene.session import SegmentsWatch
 from ..inputs import volume_problem
 from ..sections import SectionListener, UseOfPanel
@@ -180,12 +181,15 @@ class SegmentSection(UseOfPanel, SectionListener):
         answer = result.answer
 
         def written(found) -> None:
-            name = result.node.GetSegmentation().GetSegment(result.object_id).GetName()
-            named = [
-                dataclasses.replace(one, segments=[dataclasses.replace(one.segments[0], name=name)]) for one in found
-            ]
+            look = segment_look(result.node, result.object_id)
+            for one in found:
+                one.segments[0] = dataclasses.replace(
+                    one.segments[0], name=look.name, color=look.color, terminology=look.terminology
+                )
+            shown = found[frame_of(answer.request.volume_node)[0] - 1]  # as it was corrected by hand
+            shown.layers[0] = segment_mask(result.node, result.object_id, answer.request.volume).astype("uint8")
             self.controller.finish_object()  # the volume's node is modified when another follows the same frames
-            made = write_frames(named, answer.request.volume_node)
+            made = write_frames(found, answer.request.volume_node)
             node = self._panel.node
             with slicer.util.NodeModify(node):
                 node.segmentation = made
