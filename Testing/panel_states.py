@@ -304,11 +304,7 @@ def _pictures(options) -> int:
     frame, wrong = widget.parent, []
     with tempfile.TemporaryDirectory() as folder:
         for name in states(panel, views, Path(folder)):
-            panel.settle(0.1)
-            needed = frame.minimumSizeHint().width()
-            tall = frame.layout().heightForWidth(options.width)  # as Slicer's scroll area asks
-            frame.resize(options.width, max(frame.minimumSizeHint().height(), tall, 300))
-            panel.settle(0.1)
+            needed = fitted(panel, frame, options.width)
             frame.grab().save(str(options.folder / f"{name}.png"))
             print(f"{name}: {needed} pixels wide")
             for text, needed, there in cut_texts(frame, panel.panel.editor.widget):
@@ -318,6 +314,19 @@ def _pictures(options) -> int:
     panel.close()
     print("\n".join(wrong), file=sys.stderr)
     return int(bool(wrong))
+
+
+def fitted(panel, frame, width: int) -> int:
+    """Makes ``frame`` as tall as it needs to be, as Slicer's scroll area does, once what it shows has come to rest; returns the width
+    that it needs."""
+    tall = None
+    for _ in range(10):
+        panel.settle(0.1)
+        before, tall = tall, max(frame.minimumSizeHint().height(), frame.layout().heightForWidth(width), 300)
+        frame.resize(width, tall)
+        if tall == before:
+            break
+    return frame.minimumSizeHint().width()
 
 
 if __name__ == "__main__":
