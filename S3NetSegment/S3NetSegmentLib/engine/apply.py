@@ -90,11 +90,13 @@ class ModelSegmenter:
         volume, notes = volumes[0], self.models.doubts()
         first_layout, *others = dict.fromkeys(m.layout for m in self.models.members)
         slices = first_layout.of(volumes)  # refuses an image of other channels; all models look at the same ones
-        yield Step(0.0, "Looking at the intensities")
+        yield (step := Step(0.0, "Looking at the intensities"))
         each = {first_layout: slices, **{layout: layout.of(volumes, slices.scales) for layout in others}}
         stacks = {layout: Stack(s) for layout, s in each.items() if layout.is_3d}
         notes += self._notes(volume, list(each.values()))
-        unlike = self.models.unlikeness(look_of(slices))
+        looking = partial(look_of, slices)
+        look = (yield from in_thread(looking, step, abandoned=True)) if short_steps else looking()
+        unlike = self.models.unlikeness(look)
         notes += [*([unlike] if unlike else ()), *(note for one in slices.scales for note in one.notes)]
         labels = np.zeros(volume.array.shape[:3], np.uint8)
         sureness = np.zeros(labels.shape, np.float16) if confidence else None

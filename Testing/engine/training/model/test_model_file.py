@@ -245,8 +245,10 @@ class _Waiting(torch.nn.Module):
         return torch.zeros(len(images), 3, *images.shape[2:])
 
 
-def test_the_window_answers_while_a_network_computes_and_cancel_waits_for_nothing():
+def test_the_window_answers_while_a_network_computes_and_cancel_waits_for_nothing(monkeypatch):
     network, (volume, _) = _Waiting(), phantom(0)
+    look_of = apply_model.look_of
+    monkeypatch.setattr(apply_model, "look_of", lambda *of: network.threads.add(threading.get_ident()) or look_of(*of))
     segmenter = ModelSegmenter(a_model(), "cpu", network)
     steps = segmenter.segment(volume, short_steps=True)
     while not network.asked.is_set():
