@@ -1,5 +1,7 @@
 """Sequences: the volumes of all frames, and a segmentation that follows them."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import slicer
@@ -7,6 +9,9 @@ from mrml import add_transform, add_volume, affine, exported, put_under, random_
 from sequences import play, show
 
 from S3NetSegmentLib.engine import InputError, Segmentation
+from S3NetSegmentLib.engine.common.provenance import SEGMENT, OutcomeFacts, TaskFacts, provenance
+from S3NetSegmentLib.scene.answers.provenance import CONTENT_TAG, content_name, is_found, segment_fact
+from S3NetSegmentLib.scene.segmentation.labelmaps import read_segment, segment_tag
 from S3NetSegmentLib.scene.segmentation.segment_edit import segment_edit
 from S3NetSegmentLib.scene.sequences import frame_of, frame_volumes, write_frames
 from S3NetSegmentLib.scene.volumes import volume_from_node
@@ -46,6 +51,36 @@ def test_all_frames_lie_where_the_shown_one_lies_and_the_shown_one_stays(volume_
         assert (volume.name, volume.modality) == ("cine", "MR")
     other = add_volume(FRAMES[0])
     assert frame_of(other) is None and len(frame_volumes(other)) == 1
+
+
+def test_a_volume_that_follows_a_longer_sequence_is_counted_in_its_own(volume_node):
+    browser = play(volume_node, FRAMES)
+    slower = add_volume(FRAMES[0], random_grid(np.random.default_rng(5)), "slower")
+    own = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "every second beat")
+    for number in (0, 2):
+        slicer.util.updateVolumeFromArray(slower, FRAMES[number])
+        own.SetDataNodeAtValue(slower, str(40 * number))
+    browser.AddSynchronizedSequenceNode(own)
+    browser.AddProxyNode(slower, own, False)
+    for item, frame in ((0, 1), (1, 1), (2, 2)):
+        show(browser, item)
+        assert frame_of(slower) == (frame, 2) and frame_of(volume_node) == (item + 1, 3)
+        assert (volume_from_node(slower).array == frame_volumes(slower)[frame - 1].array).all()
+
+
+def test_the_segments_of_every_frame_count_as_found_as_they_were_found_in_it(volume_node):
+    browser = play(volume_node, FRAMES)
+    found = found_in(frame_volumes(volume_node))
+    steps = [f"{number} of 3" for number in (1, 2, 3)]
+    for one, step in zip(found, steps, strict=True):
+        tags = provenance(TaskFacts(SEGMENT), OutcomeFacts(granularity=step))
+        one.segments[:] = [dataclasses.replace(segment, tags=tags) for segment in one.segments]
+    node = write_frames(found, volume_node)
+    for frame, step in enumerate(steps):
+        show(browser, frame)
+        for i in ids_of(node):
+            assert is_found(node, i) and segment_fact(node, i, "Granularity") == step
+            assert segment_tag(node, i, CONTENT_TAG) == content_name(read_segment(node, i)[0])
 
 
 def test_the_segmentation_follows_the_frames_and_keeps_what_is_edited_in_each(volume_node):

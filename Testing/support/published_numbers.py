@@ -267,13 +267,7 @@ ALPNET_TRAINING = (
     Row("elastic displacement, pixels of 256", "of the views: elastic", 10.0),
     Row("its smoothing, pixels of 256", "of the views: elastic_sigma", 5.0),
     Row("exponent of the grey values", "of the views: gamma", "0.5, 1.5"),
-    Row(
-        "affine and elastic change",
-        "",
-        "one resampling after the other",
-        "the view is blurred once",
-        here="one resampling for both",
-    ),
+    Row("affine and elastic change", "", "one resampling after the other", "the view is blurred once", here="one resampling for both"),
     Row("rank of the adapters of a transformer", "lora", 4),
     Row("optimiser", "optimizer", "sgd"),
     Row("its momentum", "of the optimiser: momentum", 0.9),
@@ -282,17 +276,11 @@ ALPNET_TRAINING = (
     Row("factor of each stair", "decay", 0.95),
     Row("steps of each stair", "decay_steps", 1000),
     Row("weight decay", "weight_decay", 5e-4),
-    Row(
-        "intensities",
-        "",
-        "as for answering: mean 0, deviation 1",
-        _SCALE,
-        here="0 to 1 by the tool's own scale for the volume",
-    ),
+    Row("intensities", "", "as for answering: mean 0, deviation 1", _SCALE, here="0 to 1 by the tool's own scale for the volume"),
     _PRECISION,
     Row("steps", "steps", 100_100),
     Row("seed", "seed", 1234),
-)
+)  # fmt: skip
 
 
 def _inference(name: str) -> dict[str, object]:

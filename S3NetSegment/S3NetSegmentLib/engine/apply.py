@@ -77,7 +77,7 @@ class ModelSegmenter:
 
         :param images: the image; where the models were trained on several channels, one volume for each.
         :param short_steps: few slices at a time, in a thread of their own, for a window that must stay alive. The labels are the
-            same; it takes a little longer.
+            same.
         :raises InputError: an image without contrast, other channels than those of the training, or not on one grid.
         :raises ResourceError: the memory does not suffice for a single slice.
         """

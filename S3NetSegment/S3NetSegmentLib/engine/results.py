@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
-from .common.progress import Step
+from .common.errors import InputError
+from .common.progress import Step, Steps, as_part_of
 from .images import Segment, Segmentation, Volume
 from .images.colors import hex_color, label_colors
 from .images.segmentation import distinct_values, label_type, sizes
 
+T = TypeVar("T")
 OBJECT_NAME = "Object"
 _SIZES = ("voxels", "volume_ml", "area_mm2")
 
@@ -110,6 +113,25 @@ def frame_progress(progress: Callable[[Step], None], frame: int, count: int) -> 
     """Shows the steps of one of ``count`` frames as a part of the whole."""
 
     def show(step: Step) -> None:
-        progress(Step((frame + step.fraction) / count, f"frame {frame + 1} of {count}: {step.message}"))
+        progress(Step((frame + step.fraction) / count, _title(frame, count) + step.message))
 
     return show
+
+
+def frame_steps(volumes: Sequence[Volume], search: Callable[[int, Volume], Steps[T]]) -> Steps[list[T]]:
+    """What ``search`` finds in one frame after the other; its steps, and what it refuses, name the frame where there are several.
+
+    :param search: is given the number of the frame, from 0, and its volume.
+    """
+    count, found = len(volumes), []
+    for frame, volume in enumerate(volumes):
+        title = _title(frame, count) if count > 1 else ""
+        try:
+            found.append((yield from as_part_of(search(frame, volume), frame / count, (frame + 1) / count, title)))
+        except InputError as error:
+            raise InputError(f"{title}{error}") from error
+    return found
+
+
+def _title(frame: int, count: int) -> str:
+    return f"frame {frame + 1} of {count}: "

@@ -129,7 +129,7 @@ class ProgressRow:
     def show(self, step, seconds_left: float | None) -> None:
         self._ui.progressBar.value = int(1000 * min(max(step.fraction, 0), 1))
         left = time_left_text(seconds_left)
-        self._ui.progressText.text = f"{step.message}, {left}" if left else step.message
+        self._ui.progressText.text = capital(f"{step.message}, {left}" if left else step.message)
 
     def end(self) -> None:
         self._ui.progressRow.setVisible(False)

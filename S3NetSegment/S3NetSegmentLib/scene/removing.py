@@ -8,11 +8,7 @@ def remove_node(node) -> None:
     scene = None if node is None else node.GetScene()
     if scene is None:
         return
-    displays = (
-        [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
-        if node.IsA("vtkMRMLDisplayableNode")
-        else []
-    )
-    for one in (node, *displays):
+    count = node.GetNumberOfDisplayNodes() if node.IsA("vtkMRMLDisplayableNode") else 0
+    for one in (node, *[node.GetNthDisplayNode(number) for number in range(count)]):
         if one is not None and one.GetScene() is scene:
             scene.RemoveNode(one)

@@ -19,7 +19,9 @@ def frame_of(volume_node) -> tuple[int, int] | None:
     browser, sequence = _followed(volume_node)
     if sequence is None:
         return None
-    return max(browser.GetSelectedItemNumber(), 0) + 1, sequence.GetNumberOfDataNodes()
+    # The browser counts the items of its master sequence; one that is synchronised with it may have others, of which it shows the last.
+    value = browser.GetMasterSequenceNode().GetNthIndexValue(max(browser.GetSelectedItemNumber(), 0))
+    return max(sequence.GetItemNumberFromIndexValue(value, False), 0) + 1, sequence.GetNumberOfDataNodes()
 
 
 def frame_volumes(volume_node) -> list[Volume]:
@@ -66,10 +68,12 @@ def write_frames(segmentations: Sequence[Segmentation], volume_node) -> slicer.v
         sequence.SetIndexUnit(frames.GetIndexUnit())
         sequence.SetIndexType(frames.GetIndexType())
         for number, segmentation in enumerate(segmentations):
-            grid = Volume(segmentation.layers[0], segmentation.ijk_to_ras)
-            with segment_edit(node, volume_node) as edit:
-                for segment_id, segment in zip(ids, segmentation.segments, strict=True):
-                    edit.replace(segment_id, grid.array == segment.value, grid)
+            if number > 0:
+                grid = Volume(segmentation.layers[0], segmentation.ijk_to_ras)
+                with segment_edit(node, volume_node) as edit:
+                    for segment_id, segment in zip(ids, segmentation.segments, strict=True):
+                        edit.replace(segment_id, grid.array == segment.value, grid)
+                        edit.set_tags(segment_id, segment.tags)
             sequence.SetDataNodeAtValue(node, frames.GetNthIndexValue(number))
         browser.AddSynchronizedSequenceNode(sequence)
         browser.AddProxyNode(node, sequence, False)

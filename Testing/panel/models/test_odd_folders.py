@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 
 import pytest
 
@@ -12,18 +11,10 @@ from phantoms import write_phantom_cohort
 
 from S3NetSegmentLib.engine import InputError, run_to_end
 from S3NetSegmentLib.engine.training.cohort.folder import read_cohort
-from S3NetSegmentLib.panel.models import training_process, training_run
 from S3NetSegmentLib.panel.models.training_process import TrainingLog, as_in_panel
 
+pytestmark = pytest.mark.usefixtures("this_python")
 STEPS = "slice_side=48 batch=2 unlabelled_batch=2 steps=2 log_every=1"
-
-
-@pytest.fixture(autouse=True)
-def python(monkeypatch):
-    """This Python in place of Slicer's."""
-    for module in (training_process, training_run):
-        monkeypatch.setattr(module, "slicer_python", lambda: sys.executable)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
 def cohort_at(folder):
@@ -32,21 +23,17 @@ def cohort_at(folder):
     return folder
 
 
-def trained(open_panel, cohort, run_folder):
-    """The panel after a training on ``cohort`` was asked for and has ended, and what it says of the run."""
-    panel = open_panel()
-    panel.open_models()
-    ui = panel.panel.models.ui
-    for edit, path in ((ui.cohortFolderEdit, cohort), (ui.runFolderEdit, run_folder)):
-        edit.text = str(path)
-        edit.editingFinished.emit()
-    ui.trainingCollapsibleButton.collapsed = False
-    panel.choose(ui.trainingPresetBox, "tiny: small, for a CPU")
-    ui.trainingMinutesBox.value = 0
-    ui.trainingSettingsEdit.text = STEPS
-    panel.click(ui.startTrainingButton)
-    panel.wait(lambda: not panel.panel.models.training.run.is_busy, 120)
-    return f"{panel.message} {ui.trainingStateText.text}"
+@pytest.fixture
+def trained(open_training_on):
+    """Asks for a training on a cohort, waits for its end, and gives what the panel says of it."""
+
+    def train(cohort, run_folder):
+        panel = open_training_on(cohort, run_folder, STEPS)
+        panel.click(panel.panel.models.ui.startTrainingButton)
+        panel.wait(lambda: not panel.panel.models.training.run.is_busy, 120)
+        return f"{panel.message} {panel.panel.models.ui.trainingStateText.text}"
+
+    return train
 
 
 def broken(folder, name, content=None):
@@ -64,16 +51,16 @@ def broken(folder, name, content=None):
     ],
 )  # fmt: skip
 def test_what_is_wrong_in_a_training_folder_is_told_without_options_of_the_command_line(
-    open_panel, views, tmp_path, name, content, told
+    trained, tmp_path, name, content, told
 ):
     broken(cohort_at(tmp_path / "c"), name, content)
-    said = trained(open_panel, tmp_path / "c", tmp_path / "run")
+    said = trained(tmp_path / "c", tmp_path / "run")
     assert told in said and "--" not in said
 
 
 @pytest.mark.parametrize("name", ["Björns Daten 脑 (1)", "-data"])
-def test_names_of_folders_do_not_matter(open_panel, views, tmp_path, name):
-    said = trained(open_panel, cohort_at(tmp_path / name), tmp_path / f"{name} run")
+def test_names_of_folders_do_not_matter(trained, tmp_path, name):
+    said = trained(cohort_at(tmp_path / name), tmp_path / f"{name} run")
     assert "Finished: 2 steps" in said
 
 
@@ -86,9 +73,9 @@ def test_names_of_folders_do_not_matter(open_panel, views, tmp_path, name):
     ],
     ids=["file", "folders", "state"],
 )  # fmt: skip
-def test_a_run_folder_that_is_none_is_told(open_panel, views, tmp_path, make, told):
+def test_a_run_folder_that_is_none_is_told(trained, tmp_path, make, told):
     make(tmp_path)
-    said = trained(open_panel, cohort_at(tmp_path / "c"), tmp_path / "run")
+    said = trained(cohort_at(tmp_path / "c"), tmp_path / "run")
     assert re.search(told, said) and "--" not in said
 
 

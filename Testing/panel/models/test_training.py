@@ -17,11 +17,12 @@ from S3NetSegmentLib.engine import InputError
 from S3NetSegmentLib.engine.tasks.fields import asked_fields
 from S3NetSegmentLib.engine.tasks.train import FinetuneTask, PretrainTask, task_facts, task_of_facts
 from S3NetSegmentLib.engine.training.configuration import FINETUNING_PRESETS, PRETRAINING_PRESETS
-from S3NetSegmentLib.panel.models import training_process, training_run
+from S3NetSegmentLib.panel.models import training_run
 from S3NetSegmentLib.panel.models.training_form import KINDS, kind_of, training_hint
 from S3NetSegmentLib.panel.models.training_process import TrainingLog
 from S3NetSegmentLib.panel.models.training_run import TrainingRun
 
+pytestmark = pytest.mark.usefixtures("this_python")
 TINY = "slice_side=48 batch=2 unlabelled_batch=2 log_every=1 validate_every=5"
 
 
@@ -31,14 +32,6 @@ def cohort(tmp_path_factory):
     names = write_phantom_cohort(folder, 3, 1, shape=(3, 48, 48))
     (folder / "cohort.json").write_text(json.dumps({"splits": {"validation": names[2:3]}}))
     return folder
-
-
-@pytest.fixture(autouse=True)
-def python(monkeypatch):
-    """This Python in place of Slicer's."""
-    for module in (training_process, training_run):
-        monkeypatch.setattr(module, "slicer_python", lambda: sys.executable)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture
@@ -52,23 +45,9 @@ def run_folder(tmp_path):
 
 
 @pytest.fixture
-def open_training(open_panel, views, cohort):
+def open_training(open_training_on, cohort):
     """Opens the section with a cohort and a run folder."""
-
-    def opener(run_folder, settings=TINY):
-        panel = open_panel()
-        panel.open_models()
-        ui = panel.panel.models.ui
-        for edit, path in ((ui.cohortFolderEdit, cohort), (ui.runFolderEdit, run_folder)):
-            edit.text = str(path)
-            edit.editingFinished.emit()
-        ui.trainingCollapsibleButton.collapsed = False
-        panel.choose(ui.trainingPresetBox, "tiny: small, for a CPU")
-        ui.trainingMinutesBox.value = 0
-        ui.trainingSettingsEdit.text = settings
-        return panel
-
-    return opener
+    return lambda run_folder, settings=TINY: open_training_on(cohort, run_folder, settings)
 
 
 def run_of(panel):

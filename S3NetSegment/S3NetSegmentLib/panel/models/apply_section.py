@@ -62,7 +62,7 @@ class ApplySection(SectionListener):
         self._chosen()
 
     def run(self) -> None:
-        self._start(self.controller.start)
+        self._start(self.controller.start, all_frames=bool(self._ui.modelAllFramesCheckBox.checked))
 
     # -- what the controller tells (Listener)
 
@@ -93,7 +93,7 @@ class ApplySection(SectionListener):
             self._read_soon()
         self._show()
 
-    def _start(self, begin) -> None:
+    def _start(self, begin, all_frames: bool = False) -> None:
         if self._node is None:
             return
         self._panel.message.hide()
@@ -102,7 +102,7 @@ class ApplySection(SectionListener):
             request = ModelRequest(
                 self._path.path, node.volume, node.segmentation, bool(self._ui.modelConfidenceCheckBox.checked),
                 device_setting(), self._knows_mirrored and bool(self._ui.modelFlipsCheckBox.checked),
-                begin == self.controller.start and bool(self._ui.modelAllFramesCheckBox.checked),
+                all_frames,
             )  # fmt: skip
         except InputError as error:
             self.refused(str(error))

@@ -10,13 +10,13 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
 from slicer.i18n import tr as _
 
 from ...engine import InputError, Segmentation, Step, Volume
 from ...engine.common.device import torch_loaded
 from ...engine.common.progress import Steps, as_part_of
 from ...engine.images.colors import hex_color
+from ...engine.results import frame_notes, frame_steps
 from ...engine.training.model.places import model_files
 from ...scene.answers.confidence import ConfidenceOverlay, doubtful_part
 from ...scene.segmentation.reading import write_model_answer
@@ -91,25 +91,27 @@ def apply_model_steps(request: ModelRequest, files: ModelFiles | None = None) ->
     yield from torch_loaded("apply")
     yield Step(0.0, _("Reading the model"))
     from ...engine.apply import ModelSegmenter, as_segmentation, model_tags
-    from ...engine.results import frame_notes
 
     yield Step(0.0, _("Reading the model"))
     models = (files or ModelFiles()).read(request.path)
     yield Step(0.0, _("Building the network"))
     segmenter = ModelSegmenter(models, request.device, flips=request.flips)
-    answer, notes, segmentations, count = None, [], [], len(request.volumes)
-    for number, volume in enumerate(request.volumes):
-        search = segmenter.segment(volume, confidence=request.confidence and number == request.shown, short_steps=True)
-        frame = _("Frame {number} of {count}: ").format(number=number + 1, count=count) if request.all_frames else ""
-        try:
-            found = yield from as_part_of(search, 0.98 * number / count, 0.98 * (number + 1) / count, frame)
-        except InputError as error:
-            raise InputError(f"{frame}{error}") from error
-        notes.append([*found.notes, *turning_notes(request.volume_node)])
-        tags = model_tags(models, found.device, request.volume.name, flips=request.flips)
-        segmentations.append(as_segmentation(models, found.labels, volume, tags))
-        answer = found if number == request.shown else answer
-    answer = dataclasses.replace(answer, notes=tuple(frame_notes(notes)))
+
+    def look_at(frame: int, volume: Volume) -> Steps:
+        return segmenter.segment(volume, confidence=request.confidence and frame == request.shown, short_steps=True)
+
+    found = yield from as_part_of(frame_steps(request.volumes, look_at), 0.0, 0.98)
+    # The file of the model is read for its tags: once, unless the memory of the GPU did not suffice for some frames.
+    tags = {
+        device: model_tags(models, device, request.volume.name, flips=request.flips)
+        for device in {one.device for one in found}
+    }
+    segmentations = [
+        as_segmentation(models, one.labels, volume, tags[one.device])
+        for one, volume in zip(found, request.volumes, strict=True)
+    ]
+    notes = (*frame_notes([one.notes for one in found]), *turning_notes(request.volume_node))
+    answer = dataclasses.replace(found[request.shown], notes=notes)
     if answer.confidence is not None:
         yield Step(0.98, _("Preparing the confidence"))
         shown = doubtful_part(answer.confidence, answer.labels)
@@ -185,8 +187,7 @@ class ModelController(Controller):
     @staticmethod
     def _missing(segmentations) -> list[str]:
         segments = segmentations[0].segments
-        there = {int(value) for found in segmentations for value in np.unique(found.layers[0])}
-        lacking = [s.name for s in segments if s.value not in there]
+        lacking = [s.name for s in segments if not any((found.layers[0] == s.value).any() for found in segmentations)]
         some = 0 < len(lacking) < len(segments)  # of none at all the answer's notes tell
         return [_("not found in this image: {lacking}").format(lacking=", ".join(lacking))] if some else []
 

@@ -76,7 +76,7 @@ class AdjustSection:
             (
                 ui.allFramesButton,
                 _(
-                    "Ask the same in every frame of the sequence; a new segmentation follows the frames, and keeps this answer in its own"
+                    "Ask the same in every frame of the sequence; a new segmentation follows the frames, and keeps this answer in its frame"
                 ),
             ),
         ):

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import numpy as np
 from slicer.i18n import tr as _
 
-from ...engine import InputError, Segment, Segmentation, Volume
+from ...engine import InputError, Segmentation, Volume
 from ...engine.common.progress import Steps, as_part_of
-from ...engine.results import embedded
-from ...scene.sequences import frame_volumes
+from ...engine.results import embedded, frame_steps
+from ...scene.sequences import frame_of, frame_volumes
 from .answer import SegmentAnswer, object_steps
 from .request import SegmentRequest
 
@@ -32,33 +32,19 @@ def object_in_frames(
         raise InputError(_("an oblique view is answered in one frame at a time; take a slice, or the whole volume"))
     if find_regions is None:
         from ...engine.segment.find_regions import find_regions
-    volumes, found = frame_volumes(request.volume_node), []
-    for number, volume in enumerate(volumes):
-        frame = _("Frame {number} of {count}: ").format(number=number + 1, count=len(volumes))
+    shown_frame = None if shown is None else frame_of(request.volume_node)[0] - 1
+
+    def search(frame: int, volume: Volume) -> Steps[Segmentation]:
         if volume.size != request.volume.size or not np.allclose(volume.ijk_to_ras, request.volume.ijk_to_ras):
-            raise InputError(frame + _("its voxels lie elsewhere; point at the object in it by itself"))
-        start, middle, end = (share / len(volumes) for share in (number, number + 0.6, number + 1))
+            raise InputError(_("its voxels lie elsewhere; point at the object in it by itself"))
         answer = shown
-        if shown is None or not _same_voxels(volume, request.volume):
+        if frame != shown_frame:
             own = dataclasses.replace(request, volume=volume)
-            try:
-                search = find_regions(
-                    volume, extent=own.extent, axis=own.axis, settings=own.settings, device=own.device
-                )
-                regions = yield from as_part_of(search, start, middle, frame)
-                choice = yield from as_part_of(object_steps(regions, own), middle, end, frame)
-            except InputError as error:
-                raise InputError(f"{frame}{error}") from error
+            regions = find_regions(volume, extent=own.extent, axis=own.axis, settings=own.settings, device=own.device)
+            regions = yield from as_part_of(regions, 0.0, 0.6)
+            choice = yield from as_part_of(object_steps(regions, own), 0.6, 1.0)
             answer = SegmentAnswer(own, regions, choice=choice)
-        found.append(_segmentation(answer, volume, request))
-    return found
+        labels = embedded(answer.object_mask().astype(np.uint8), volume, request.extent)
+        return Segmentation([labels], [answer.object_segment()], volume.ijk_to_ras)
 
-
-def _same_voxels(one: Volume, other: Volume) -> bool:
-    return one.array.dtype == other.array.dtype and np.array_equal(one.array, other.array)
-
-
-def _segmentation(answer: SegmentAnswer, volume: Volume, request: SegmentRequest) -> Segmentation:
-    labels = embedded(answer.object_mask().astype(np.uint8), volume, request.extent)
-    segment: Segment = answer.object_segment()
-    return Segmentation([labels], [segment], volume.ijk_to_ras)
+    return (yield from frame_steps(frame_volumes(request.volume_node), search))

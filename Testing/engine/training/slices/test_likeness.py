@@ -81,7 +81,7 @@ def cropped_head(seed, sign=1.0):
 
 def test_an_inverted_image_is_told_also_where_its_quantiles_hardly_change():
     known = dataclasses.replace(
-        looks_of(*(cropped_head(seed) for seed in range(3))), lie=None
+        looks_of(*(cropped_head(seed) for seed in range(3))), pose=None
     )  # its ramp may be turned, too
     assert known.warning(look(cropped_head(5))) is None
     assert known.differences(look(cropped_head(5, -1.0))) == [
@@ -182,10 +182,10 @@ def _mirror(axes, shape):
 
 def test_models_of_before_say_nothing_of_how_their_images_lay_and_the_summary_leaves_the_blocks_out(tmp_path):
     known = looks_of(*(body(seed) for seed in range(3)))
-    before = TrainingLook.from_dict({k: v for k, v in known.as_dict().items() if k != "lie"})
+    before = TrainingLook.from_dict({k: v for k, v in known.as_dict().items() if k != "pose"})
     assert before.warning(look(dataclasses.replace(body(5), array=body(5).array[::-1]))) is None
     model = load_model(write_model(tmp_path / "model.pt", looks=known))
-    assert model.looks == known and "lie" not in model.summary()["looks"]
+    assert model.looks == known and "pose" not in model.summary()["looks"]
 
 
 def test_a_single_slice_is_not_judged_by_its_thickness(known):
@@ -208,7 +208,7 @@ def test_the_record_is_kept_in_the_file_and_files_without_it_load(tmp_path, know
 @pytest.mark.parametrize(
     "damage",
     [{"kinds": {}}, {"pixel": [2.0, 1.0]}, {"width": [float("nan"), 1.0]}, {"quantiles": [[0, 1]]}, {"height": "x"}, {"gaps": [0.1]},
-     {"lie": {"directions": [1.0] * 9, "blocks": "00", "tilt": 0.0, "gain": 0.0}}],
+     {"pose": {"directions": [1.0] * 9, "blocks": "00", "tilt": 0.0, "gain": 0.0}}],
     ids=lambda d: next(iter(d)),
 )  # fmt: skip
 def test_a_damaged_record_is_refused(tmp_path, known, damage):

@@ -25,6 +25,7 @@ from .text_header import NOT_PLACED, TextHeader
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _COLOR_AXES = ("RGB-color", "RGBA-color", "3-color", "4-color")
+_FRAME_KINDS = ("list", "time")  # of the numbers of a voxel that are frames, each an image
 _INTERNAL = re.compile(
     r"\b(?:s?itk::)?\w*(?:IO|Reader|Filter|Factory|Object)?\s*\(0x[0-9a-f]+\):?"  # a class and where it lies in memory
     r"|\b(?:ITK|itk|sitk)(?:::)? ?(?:ERROR|WARNING):?|\bs?itk::\w+(?:::\w+)*:?|\b0x[0-9a-f]+"
@@ -128,7 +129,7 @@ def read_itk(path: Path, choose_frame: Callable[..., int], image_io: str = "") -
     kind = _pixel_kind(reader)
     if further and vector_frames > 1:
         raise InputError(f"{shown} has frames of {components} components; save one 3D or 4D image")
-    if vector_frames > 1 and kind not in ("list", "time"):
+    if vector_frames > 1 and kind not in _FRAME_KINDS:
         frame = choose_frame(vector_frames, held=f"components in each voxel{kind and f' ({kind})'}")
     else:
         frame = choose_frame(further[0] if further else vector_frames)
@@ -211,7 +212,7 @@ def _channels(reader: sitk.ImageFileReader, components: int, shown: str) -> tupl
     kind = _pixel_kind(reader)
     if "complex" in sitk.GetPixelIDValueAsString(reader.GetPixelID()):
         raise InputError(f"{shown} holds complex numbers, which cannot be segmented; save its magnitude")
-    if components == 1 or kind in ("list", "time"):
+    if components == 1 or kind in _FRAME_KINDS:
         return False, components
     if components == 4 and reader.GetImageIO() == "JPEGImageIO":
         raise InputError(f"{shown} has print colours (CMYK); save it as RGB")

@@ -12,6 +12,7 @@ import io
 import math
 import struct
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -77,11 +78,9 @@ def read_nifti(path: Path, choose_frame) -> tuple[np.ndarray, np.ndarray, tuple[
     if vector == 2:
         raise InputError(f"{shown} holds vectors of 2 numbers; save one of the two components as an image of its own")
     count = max(frames, vector)
-    parts = (
-        [0, 1, 2]
-        if vector == 3 and channels == 1
-        else [choose_frame(count, held="components in each voxel") if vector > 1 else choose_frame(count)]
-    )
+    if vector > 1:
+        choose_frame = partial(choose_frame, held="components in each voxel")
+    parts = [0, 1, 2] if vector == 3 and channels == 1 else [choose_frame(count)]
     dtype = np.dtype(header.order + _TYPES[header.datatype])
     blocks = _read_blocks(_data_path(header_path, header), header, dtype, (*volume_shape, channels), parts, count)
     array = blocks[0] if len(blocks) == 1 else np.concatenate(blocks, -1)

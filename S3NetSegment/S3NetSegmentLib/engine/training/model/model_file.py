@@ -99,7 +99,7 @@ class Model:
             "slices": self.layout.as_dict(), "weights": sum(t.numel() for t in self.tensors.values()),
             "training_cases": len(self.training_cases), "validation": dict(self.validation),
             "provenance": dict(self.provenance), "doubts": self.doubts(),
-            "looks": None if self.looks is None else {k: v for k, v in self.looks.as_dict().items() if k != "lie"},
+            "looks": None if self.looks is None else {k: v for k, v in self.looks.as_dict().items() if k != "pose"},
         }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from scipy import ndimage
 from ...common.arrays import three
 from ...images.intensity import IntensityScale
 from .layout import VolumeSlices
-from .lie import ImageLie, TrainingLie
+from .pose import ImagePose, TrainingPose
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _SAMPLES = 200_000  # voxels looked at for the quantiles
@@ -44,7 +44,7 @@ class ImageLook:
     :param relief: skewness of what is finer than 5 mm: above 0 where light things stand out, below where dark ones do. It turns
         its sign with an inverted image, also where the quantiles hardly change. 0: not known.
     :param cut, gaps: share of the slices, rows and columns that hold a single value, at the border and amid others.
-    :param lie: how it lies; None: not known.
+    :param pose: None: not known.
     """
 
     kind: str
@@ -56,7 +56,7 @@ class ImageLook:
     relief: float = 0.0
     cut: Triple = (0.0, 0.0, 0.0)
     gaps: Triple = (0.0, 0.0, 0.0)
-    lie: ImageLie | None = None
+    pose: ImagePose | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class TrainingLook:
     :param kinds: number of images of each kind.
     :param pixel, thickness, width, height: smallest and largest value, see :class:`ImageLook`.
     :param quantiles: the same of each of :data:`QUANTILES`. ``relief``: smallest, median and largest relief. ``cut``, ``gaps``:
-        largest of each; None: not known. ``lie``: how they lay; None: not known.
+        largest of each; None: not known. ``pose``: None: not known.
     """
 
     kinds: Mapping[str, int]
@@ -78,7 +78,7 @@ class TrainingLook:
     relief: Triple = (0.0, 0.0, 0.0)
     cut: Triple | None = None
     gaps: Triple | None = None
-    lie: TrainingLie | None = None
+    pose: TrainingPose | None = None
 
     @classmethod
     def of(cls, looks: Sequence[ImageLook]) -> TrainingLook | None:
@@ -92,9 +92,9 @@ class TrainingLook:
             three(map(max, zip(*part, strict=True))) for part in ([k.cut for k in looks], [k.gaps for k in looks])
         )
         kinds = dict(Counter(look.kind for look in looks))
-        known = [look.lie for look in looks if look.lie is not None]
-        lie = TrainingLie.of(known) if len(known) == len(looks) else None
-        return cls(kinds, **ranges, quantiles=quantiles, relief=relief, cut=cut, gaps=gaps, lie=lie)
+        known = [look.pose for look in looks if look.pose is not None]
+        pose = TrainingPose.of(known) if len(known) == len(looks) else None
+        return cls(kinds, **ranges, quantiles=quantiles, relief=relief, cut=cut, gaps=gaps, pose=pose)
 
     @classmethod
     def from_dict(cls, content: Mapping) -> TrainingLook:
@@ -106,8 +106,8 @@ class TrainingLook:
         relief = three(float(v) for v in content.get("relief", (0, 0, 0)))  # models of before have none
         cut, gaps = (three(map(float, content[name])) if name in content else None for name in ("cut", "gaps"))
         sizes = {name: _checked(content[name]) for name in _SIZES}
-        lie = TrainingLie.from_dict(content["lie"]) if "lie" in content else None
-        return cls(kinds, **sizes, quantiles=quantiles, relief=relief, cut=cut, gaps=gaps, lie=lie)
+        pose = TrainingPose.from_dict(content["pose"]) if "pose" in content else None
+        return cls(kinds, **sizes, quantiles=quantiles, relief=relief, cut=cut, gaps=gaps, pose=pose)
 
     def as_dict(self) -> dict:
         """Plain values; mm and intensities from 0 to 1."""
@@ -119,7 +119,7 @@ class TrainingLook:
             "quantiles": [list(q) for q in self.quantiles],
             "relief": list(self.relief),
             **{name: list(value) for name, value in (("cut", self.cut), ("gaps", self.gaps)) if value is not None},
-            **({} if self.lie is None else {"lie": self.lie.as_dict()}),
+            **({} if self.pose is None else {"pose": self.pose.as_dict()}),
         }
 
     @property
@@ -151,7 +151,9 @@ class TrainingLook:
                 f"{one} things stand out in it, {other} ones in them, as if it were inverted or of another contrast"
             )
         return (
-            found + self._blank(look) + ([] if self.lie is None or look.lie is None else self.lie.differences(look.lie))
+            found
+            + self._blank(look)
+            + ([] if self.pose is None or look.pose is None else self.pose.differences(look.pose))
         )
 
     def _blank(self, look: ImageLook) -> list[str]:
@@ -201,7 +203,7 @@ def look_of(slices: VolumeSlices) -> ImageLook:
         scale.kind, math.sqrt(math.prod(in_slice)), thickness if many else 0.0, width,
         thickness * slices.native_count if many else 0.0, tuple(round(float(q), 4) for q in quantiles),
         _relief_of(array, scale, slices.volume.spacing[::-1]), *_single_valued(slices.oriented(array)),
-        ImageLie.of(slices, slices.oriented(sample)[..., 0]),
+        ImagePose.of(slices, slices.oriented(sample)[..., 0]),
     )  # fmt: skip
 
 
