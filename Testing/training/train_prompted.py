@@ -1,7 +1,13 @@
-"""Trains the network of box prompts on synthetic scenes: ``python3 Testing/training/train_prompted.py --folder RUN --bank FILE``.
+"""Trains the network of box prompts on synthetic scenes.
 
-Stops after ``--minutes`` (of processor time) and goes on from there when started again. Training at a constant rate; the
-last tenth of the time, with ``--finish``, the rate falls to 0. ``RUN/weights.npz`` is the average of the weights.
+    python3 Testing/training/train_prompted.py --folder RUN --bank BANK --minutes 60 --compile        boxes that fit
+    cp RUN/weights.npz fitting.npz
+    python3 Testing/training/train_prompted.py --folder RUN --bank BANK --minutes 17 --loose 0.4 --finish --compile    then with room
+    python3 Testing/training/train_prompted.py --folder RUN --mean-of fitting.npz RUN/weights.npz     what ships is the mean of both
+
+Stops after ``--minutes`` (of processor time) and goes on from there when started again, at a constant rate; the last call, with
+``--finish``, lets it fall to 0. ``RUN/weights.npz`` is the average of the weights. The mean of both phases answers boxes that fit as well
+as the first and boxes with room nearly as well as the second (``Testing/benchmarks/segment/prompts.py``, with and without ``--room 0.15``).
 """
 
 from __future__ import annotations
@@ -25,39 +31,63 @@ if __name__ == "__main__":
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
-from prompt_scenes import Shown, banked, corrected, load_bank, save_bank, shown  # noqa: E402
-from prompted_net import PromptedNet, network_input, point_map  # noqa: E402
+from prompt_scenes import PART, Bank, Shown, fill_bank, shown  # noqa: E402
+from prompted_net import PromptedNet, network_input  # noqa: E402
 
 from S3NetSegmentLib.engine.common.affine2d import Affine2d  # noqa: E402
 from S3NetSegmentLib.engine.training.trainer.optimisation import averaged_copy, update_average  # noqa: E402
 
-BATCH = 16
+BATCH = 32
 RATE, WARM_UP = 2e-3, 200
-AVERAGE = 0.998
-HELD_OUT = 400  # scenes at the bank's end that are only looked at
-_CORRECTED = 0.25  # share of the steps in which the network corrects its own first answer
+AVERAGE = 0.999
+BANK_SEED = 500
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, required=True, help="where the run and its state are")
-    parser.add_argument("--bank", type=Path, required=True, help="file of scenes, made if it is not there")
-    parser.add_argument("--scenes", type=int, default=8000, help="scenes of a new bank (default %(default)s)")
+    parser.add_argument("--bank", type=Path, help="folder of scenes; what is missing is made")
     parser.add_argument(
-        "--blocks", choices=("s3net", "plain"), default="s3net", help="the encoder (default %(default)s)"
+        "--mean-of", type=Path, nargs="+", help="train nothing: RUN/weights.npz becomes the mean of these"
     )
-    parser.add_argument("--consistency", type=float, default=0.3, help="weight of consistency over transformation")
+    parser.add_argument("--scenes", type=int, default=24000, help="scenes of the bank (default %(default)s)")
+    parser.add_argument(
+        "--only-bank", action="store_true", help="make scenes, beside others that do, and train nothing"
+    )
+    parser.add_argument(
+        "--blocks", choices=("s3net", "plain"), default="plain", help="the encoder (default %(default)s)"
+    )
+    parser.add_argument("--consistency", type=float, default=0.0, help="weight of consistency over transformation")
+    parser.add_argument(
+        "--compile", action="store_true", help="with PyTorch's compiler: 1.5 times as fast; needs a C++ compiler"
+    )
     parser.add_argument("--minutes", type=float, default=20, help="processor time of this call (default %(default)s)")
-    parser.add_argument("--finish", action="store_true", help="let the rate fall to 0 at the end of this call")
+    parser.add_argument(
+        "--loose", type=float, default=0.0, help="share of boxes with room on all sides (default: %(default)s)"
+    )
+    parser.add_argument("--finish", action="store_true", help="let the rate fall to 0 during this call")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    if options.scenes <= HELD_OUT:
-        parser.error(f"--scenes {options.scenes}: {HELD_OUT} are only looked at; give more")
     torch.set_num_threads(1)
     options.folder.mkdir(parents=True, exist_ok=True)
-    if not options.bank.exists():
-        save_bank([banked(options.seed + 500, number) for number in range(options.scenes)], options.bank)
+    if options.mean_of:
+        save_mean(options.mean_of, options.folder / "weights.npz")
+        return
+    if options.bank is None:
+        parser.error("--bank is missing: name a folder for the scenes")
+    if options.only_bank:
+        fill_bank(options.bank, options.scenes, BANK_SEED)
+        return
+    fill_bank(options.bank, 2 * PART, BANK_SEED)
     Training(options).run()
+
+
+def save_mean(files: list[Path], to: Path) -> None:
+    """The mean of the weights in ``files``; what it says of its training is what the last one says."""
+    read = [dict(np.load(path, allow_pickle=False)) for path in files]
+    about = read[-1].pop("about")
+    mean = {n: np.mean([own[n].astype(np.float32) for own in read], 0).astype(np.float16) for n in read[-1]}
+    np.savez(to, about=about, **mean)
 
 
 class Training:
@@ -65,12 +95,12 @@ class Training:
 
     def __init__(self, options):
         self.options, self.file = options, options.folder / "state.pt"
-        bank = load_bank(options.bank)
-        self.bank, held_out = bank[:-HELD_OUT], bank[-HELD_OUT:]
+        self.bank = Bank(options.bank)
         torch.manual_seed(options.seed)
         self.network = PromptedNet(options.blocks).to(memory_format=torch.channels_last)
         self.average = averaged_copy(self.network)
-        self.optimizer = torch.optim.AdamW(self.network.parameters(), RATE, weight_decay=1e-3)
+        self.compiled = torch.compile(self.network) if options.compile else self.network
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), RATE, weight_decay=1e-3, fused=True)
         self.step, self.seconds = 0, 0.0
         if self.file.exists():
             state = torch.load(self.file, weights_only=True)
@@ -79,14 +109,14 @@ class Training:
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.seconds = state["step"], state["seconds"]
         rng = np.random.default_rng(99)
-        self.held_out = [example for s in held_out if (example := shown(s, rng)) is not None]
+        self.held_out = [example for s in self.bank.held_out if (example := shown(s, rng, options.loose)) is not None]
 
     def run(self) -> None:
         start, before, dice, saved = time.process_time(), self.seconds, [], time.process_time()
         budget = 60 * self.options.minutes
         while (spent := time.process_time() - start) < budget:
-            left = (budget - spent) / (0.25 * budget)
-            rate = RATE * min(1.0, (self.step + 1) / WARM_UP) * (min(1.0, left) if self.options.finish else 1.0)
+            left = 1 - spent / budget
+            rate = RATE * min(1.0, (self.step + 1) / WARM_UP) * (left if self.options.finish else 1.0)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             dice.append(self._one_step(np.random.default_rng([self.options.seed, 7, self.step])))
@@ -100,20 +130,10 @@ class Training:
     def _one_step(self, rng: np.random.Generator) -> float:
         examples = []
         while len(examples) < BATCH:
-            example = shown(self.bank[int(rng.integers(len(self.bank)))], rng)
+            example = shown(self.bank.draw(rng), rng, self.options.loose)
             examples += [] if example is None else [example]
-        features, box, inside, outside, truth = _stacked(examples)
-        answer = torch.full_like(truth, 0.5)
-        if rng.random() < _CORRECTED:
-            with torch.no_grad():
-                answer = self._probabilities(self.network, features, box, inside, outside, answer)
-            inside, outside = inside.clone(), outside.clone()
-            for n, (mine, true) in enumerate(zip(answer, truth, strict=True)):
-                found = corrected((mine > 0.5).numpy(), true.bool().numpy())
-                if found is not None:
-                    target = inside if found[1] else outside
-                    target[n] = torch.maximum(target[n], point_map(found[0], target.shape[1:]))
-        inputs = network_input(features, box, inside, outside, answer)
+        features, box, truth = _stacked(examples)
+        inputs = network_input(features, box)
         logits = self._logits(inputs)
         loss, dice = _loss(logits, truth)
         if self.options.consistency and self.step % 4 == 0:
@@ -139,12 +159,7 @@ class Training:
 
     def _logits(self, inputs: torch.Tensor) -> torch.Tensor:
         with torch.autocast("cpu", torch.bfloat16):
-            return self.network(inputs.to(memory_format=torch.channels_last)).float()
-
-    @staticmethod
-    def _probabilities(network, *prompt) -> torch.Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
-            return network(network_input(*prompt).to(memory_format=torch.channels_last)).float().sigmoid()
+            return self.compiled(inputs.to(memory_format=torch.channels_last)).float()
 
     def _save(self, dice: float) -> None:
         state = {"network": self.network.state_dict(), "average": self.average.state_dict(), "step": self.step}
@@ -152,6 +167,7 @@ class Training:
         part = self.file.with_suffix(".part")
         torch.save(state, part)
         os.replace(part, self.file)
+        self.bank.refresh()
         arrays = {name: value.numpy().astype(np.float16) for name, value in self.average.state_dict().items()}
         about = {"blocks": self.options.blocks, "samples": self.step * BATCH, "minutes": self.seconds / 60}
         np.savez(self.options.folder / "weights.npz", about=np.array(json.dumps(about)), **arrays)
@@ -166,17 +182,14 @@ class Training:
         """Mean Dice of the averaged network over the held-out scenes."""
         found = []
         for first in range(0, len(self.held_out), BATCH):
-            features, box, inside, outside, truth = _stacked(self.held_out[first : first + BATCH])
-            answer = (
-                self._probabilities(self.average, features, box, inside, outside, torch.full_like(truth, 0.5)) > 0.5
-            )
+            features, box, truth = _stacked(self.held_out[first : first + BATCH])
+            answer = self.average(network_input(features, box)) > 0
             found.append(2 * (answer * truth).sum((1, 2)) / (answer.sum((1, 2)) + truth.sum((1, 2))))
         return float(torch.cat(found).mean())
 
 
 def _stacked(examples: list[Shown]) -> tuple[torch.Tensor, ...]:
-    names = ("features", "box", "inside", "outside", "truth")
-    return tuple(torch.stack([getattr(example, name) for example in examples]) for name in names)
+    return tuple(torch.stack([getattr(example, name) for example in examples]) for name in ("features", "box", "truth"))
 
 
 def _loss(logits: torch.Tensor, truth: torch.Tensor) -> tuple[torch.Tensor, float]:

@@ -9,7 +9,8 @@ import SimpleITK as sitk
 from simulated_clicks import Point, corrective_point
 
 from S3NetSegmentLib.engine.common.arrays import dice
-from S3NetSegmentLib.engine.segment.objects.box_candidates import BoxPart, colour_split
+from S3NetSegmentLib.engine.segment.objects.box_part import BoxPart
+from S3NetSegmentLib.engine.segment.objects.colour_split import colour_split
 
 PROMPTS = 5  # the first one, a click or a box, and further points
 ENOUGH = 0.85  # Dice with which one is content

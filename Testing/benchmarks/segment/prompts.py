@@ -3,10 +3,11 @@
     python3 Testing/benchmarks/segment/prompts.py                      the confirm slices, one seed
     python3 Testing/benchmarks/segment/prompts.py --sets development   the slices on which settings may be chosen
     python3 Testing/benchmarks/segment/prompts.py --seeds 10           random points and boxes drawn ten times
+    python3 Testing/benchmarks/segment/prompts.py --room 0.15          boxes of a hand that leaves room around the object
     python3 Testing/benchmarks/segment/prompts.py --effort             one to five prompts, each where the answer is most wrong
 
 Clicks: the object's innermost point, and a random one. Boxes: the object's bounding box, each side moved by a normal error of 7 % of
-its length. Strokes (with --effort): straight, between the farthest of four pairs of random points. Further points: the middle of the
+its length, with ``--room`` farther out by that share of it. Strokes (with --effort): straight, between the farthest of four pairs of random points. Further points: the middle of the
 largest error, and ("a free hand") a random point of its inner part. Dice with the true outline, mean over the objects of a set; in
 brackets the share of objects under 0.5; with several seeds the deviation of the mean over them (the innermost point, simple methods
 after a click and the best candidate: one).
@@ -48,7 +49,8 @@ from S3NetSegmentLib.engine.common.progress import run_to_end  # noqa: E402
 from S3NetSegmentLib.engine.images import Extent  # noqa: E402
 from S3NetSegmentLib.engine.images.intensity import intensity_scale  # noqa: E402
 from S3NetSegmentLib.engine.segment.find_regions import find_regions  # noqa: E402
-from S3NetSegmentLib.engine.segment.objects.box_candidates import BoxPart, colour_split  # noqa: E402
+from S3NetSegmentLib.engine.segment.objects.box_part import BoxPart  # noqa: E402
+from S3NetSegmentLib.engine.segment.objects.colour_split import colour_split  # noqa: E402
 from S3NetSegmentLib.engine.segment.prompts import Box  # noqa: E402
 from S3NetSegmentLib.engine.segment.settings import SegmentSettings  # noqa: E402
 
@@ -61,6 +63,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=SETS, default=list(SETS), help="default: all sets")
     parser.add_argument("--limit", type=int, help="at most so many slices of each set")
     parser.add_argument("--seeds", type=int, default=1, help="draws of boxes and random points (default %(default)s)")
+    parser.add_argument("--room", type=float, default=0.0, help="left around the object, as a share of its sides")
     parser.add_argument("--effort", action="store_true", help="Dice after further prompts, instead of the table of one")
     options = parser.parse_args()
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
@@ -80,7 +83,7 @@ def main() -> None:
                         score_effort(values, case, regions, features, truth, rng)
                     else:
                         score_clicks(values, case, regions, features, truth, rng, seed)
-                        score_box(values, case, regions, features, truth, rng, seed)
+                        score_box(values, case, regions, features, truth, rng, seed, options.room)
         print(f"{set_name} done", file=sys.stderr, flush=True)
     print(f"\n{options.sets}, {options.seeds} seed(s)\n")
     if options.effort:
@@ -132,8 +135,10 @@ def score_clicks(values, case: Case, regions, features: np.ndarray, truth: np.nd
             values[f"click, {name}: {method}"][case.set_name].append((seed, dice(mask, truth)))
 
 
-def score_box(values, case: Case, regions, features: np.ndarray, truth: np.ndarray, rng, seed: int) -> None:
-    box = drawn_box(truth, rng, case.slice_index)
+def score_box(
+    values, case: Case, regions, features: np.ndarray, truth: np.ndarray, rng, seed: int, room: float
+) -> None:
+    box = drawn_box(truth, rng, case.slice_index, room)
     start = time.process_time()
     choice = regions.object_at(boxes=[box])
     mask = choice.mask[0]
@@ -159,12 +164,13 @@ def edges_of(box: Box) -> tuple[int, int, int, int]:
     return box.low[1], box.high[1] + 1, box.low[0], box.high[0] + 1
 
 
-def drawn_box(truth: np.ndarray, rng: np.random.Generator, k: int) -> Box:
-    """The bounding box of ``truth`` as a hand draws it, in slice ``k``."""
+def drawn_box(truth: np.ndarray, rng: np.random.Generator, k: int, room: float = 0.0) -> Box:
+    """The bounding box of ``truth`` as a hand draws it, in slice ``k``; ``room``: left on all sides, as a share of them."""
     sides = []
     for axis in (1, 0):
         filled = np.flatnonzero(truth.any(1 - axis))
-        low, high = np.array([filled[0], filled[-1] + 1]) + rng.normal(0, BOX_ERROR, 2) * (filled[-1] + 1 - filled[0])
+        error = rng.normal(0, BOX_ERROR, 2) + np.array((-room, room))
+        low, high = np.array([filled[0], filled[-1] + 1]) + error * (filled[-1] + 1 - filled[0])
         first = int(np.clip(round(low), 0, truth.shape[axis] - 2))
         sides.append((first, int(np.clip(round(high) - 1, first + 1, truth.shape[axis] - 1))))
     return Box((sides[0][0], sides[1][0], k), (sides[0][1], sides[1][1], k))

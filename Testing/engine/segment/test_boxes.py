@@ -50,6 +50,15 @@ def test_a_rough_box_gives_the_object_in_it_and_nothing_outside(regions, disks):
     assert choice.alternatives[0] == choice.index and len(choice.alternatives) <= 3
 
 
+def test_a_box_drawn_a_little_too_small_still_gives_the_whole_object(regions, disks):
+    bright, *_ = disks  # from 52 to 88 and from 22 to 58
+    mask = regions.object_at(boxes=[Box((54, 24, 0), (86, 56, 0))]).mask
+    assert dice(mask, bright) > 0.98
+    far = mask.copy()
+    far[0, 24 - 3 : 56 + 4, 54 - 3 : 86 + 4] = False  # 7 % of 33 pixels
+    assert not far.any()
+
+
 def test_the_box_says_which_object_is_meant_where_a_point_cannot(regions, disks):
     bright, dim, _ = disks
     both = regions.object_at(boxes=[Box((21, 22, 0), (88, 58, 0))]).mask
@@ -251,7 +260,7 @@ def test_what_speaks_for_the_answer_in_a_box_is_told(regions):
     first = explanation.candidates[0]
     assert first.offered == 1 and first.sources == {"vote": 1}
     assert all(c.score == pytest.approx(c.learned + c.hand) for c in explanation.candidates)
-    assert "box_overlap" in explanation.candidates[1].features
+    assert "sides" in explanation.candidates[1].features
     along = explain(regions.object_at(strokes=[((60, 40, 0), (70, 40, 0), (80, 40, 0))]))
     assert along.candidates[0].sources and along.candidates[0].features["compactness"]
 

@@ -28,14 +28,14 @@ def boxed(mask, k=1):
     return Box(corners[:3], corners[3:])
 
 
-def wall_and_cavity(touching=False):
+def wall_and_cavity(touching=False, wall=40.0):
     """A dark ring around a bright cavity (2 around 1) and, ``touching`` it, a bright disc (3), in three slices."""
     y, x = np.mgrid[:64, :80]
     far = np.hypot(y - 32, x - 30)
     labels = np.where(far < 9, 1, np.where(far < 15, 2, 0)).astype(np.uint8)
     if touching:
         labels[(np.hypot(y - 32, x - 54) < 11) & (labels == 0)] = 3
-    grey = np.array([120.0, 300.0, 40.0, 300.0])[labels]
+    grey = np.array([120.0, 300.0, wall, 300.0])[labels]
     labels = np.stack([labels] * 3)
     image = grey + np.random.default_rng(0).normal(0, 8, labels.shape)
     return Volume(image.astype(np.int16), np.diag([1.0, 1.0, 4.0, 1.0]), "wall"), labels
@@ -57,7 +57,7 @@ def test_a_box_inside_a_box_makes_a_ring_of_the_outer_one_in_whatever_order_they
 
 
 def test_segments_that_touch_share_no_pixel_and_each_keeps_its_side():
-    volume, labels = wall_and_cavity(touching=True)
+    volume, labels = wall_and_cavity(touching=True, wall=300.0)  # nothing shows where one ends
     boxes = {n: [boxed(mask)] for n, mask in ((1, (labels == 1) | (labels == 2)), (3, labels == 3))}
     alone = {n: run_to_end(boxed_slices(volume, {n: own}))[0].labels == n for n, own in boxes.items()}
     found = run_to_end(boxed_slices(volume, boxes))[0].labels

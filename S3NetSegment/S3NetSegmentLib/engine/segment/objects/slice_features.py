@@ -92,6 +92,22 @@ def measure(
     return np.nan_to_num(table, nan=0.0, posinf=4.0, neginf=-4.0).astype(np.float32)
 
 
+def contrast_inside(masks: np.ndarray, statistics: SliceStatistics) -> np.ndarray:
+    """The feature "contrast_inside" of :func:`measure` alone, ``[n]``, for bool masks ``[n, h, w]``."""
+    values: dict[str, np.ndarray] = {}
+    moments = statistics.moments.reshape(len(statistics.moments), -1).T
+    sums = np.zeros((len(masks), _LEVELS, moments.shape[1]))
+    for start in range(0, len(masks), candidates.CAPACITY):
+        part = slice(start, start + candidates.CAPACITY)
+        count = len(masks[part])
+        within = [candidates.layers(stack, count) @ moments for stack in nested_levels(masks[part], None)[0]]
+        sums[part] = -np.diff(
+            np.stack([moments.sum(0) + np.zeros_like(within[0]), *within, np.zeros_like(within[0])], 1), axis=1
+        )
+    _add_contrast(values, sums, statistics, None)
+    return values["contrast_inside"]
+
+
 def hand_score(table: np.ndarray) -> np.ndarray:
     """log of contrast x compactness^0.5 x area^0.15 x consensus^2, the score without any learning; ``[n]``."""
     return table[:, COLUMN["log_hand"]]

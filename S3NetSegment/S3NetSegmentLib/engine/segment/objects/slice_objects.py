@@ -47,6 +47,7 @@ class SliceObjects:
     ):
         self._maps = {source: list(labels) for source, labels in maps.items() if len(labels)}
         self._pixel_mm = float(np.sqrt(spacing[0] * spacing[1]))
+        self._features = features
         standard = standardised(features)
         graph = self._maps.get("graph") or fine_graph_maps(standard)
         self._statistics = SliceStatistics(standard, graph[min(1, len(graph) - 1)])
@@ -85,7 +86,9 @@ class SliceObjects:
         :param boxes: top, bottom, left and right in pixels, counted from the outer corner of the slice.
         :param excluded: bool ``[h, w]``, what the object must not hold.
         """
-        return united([ranked_in_box(self._maps, self._statistics, edges, excluded=excluded) for edges in boxes])
+        return united(
+            [ranked_in_box(self._maps, self._statistics, self._features, edges, excluded=excluded) for edges in boxes]
+        )
 
     def ranked_along(
         self, stroke: Sequence[tuple[int, int]], outside: Sequence[tuple[int, int]] = ()

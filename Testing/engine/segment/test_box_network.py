@@ -1,0 +1,96 @@
+"""The network that is shown a box, computed with numpy: what it is shown, and that it answers as its training's PyTorch does."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from S3NetSegmentLib.engine.segment.objects.box_network import (
+    SIDE,
+    WEIGHTS,
+    BoxNetwork,
+    CutOut,
+    default_box_network,
+    network_input,
+)
+
+TRAINING = Path(__file__).resolve().parents[2] / "training"
+
+
+@pytest.fixture(scope="module")
+def trained_with():
+    sys.path.insert(0, str(TRAINING))
+    try:
+        import prompted_net
+    finally:
+        sys.path.remove(str(TRAINING))
+    return prompted_net
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_it_answers_as_the_network_of_its_training(trained_with, channels):
+    torch.manual_seed(0)
+    network = trained_with.PromptedNet("plain").eval()
+    rng = np.random.default_rng(0)
+    features = rng.random((channels, SIDE, SIDE), np.float32)
+    box = np.zeros((SIDE, SIDE), bool)
+    box[16:80, 20:70] = True
+    shown = network_input(features, box)
+    full = np.concatenate((features, np.zeros((3 - channels, SIDE, SIDE), np.float32)))
+    expected = trained_with.network_input(torch.from_numpy(full)[None], torch.from_numpy(box).float()[None])
+    assert np.abs(shown - expected[0].numpy()).max() < 1e-4
+    with torch.no_grad():
+        wanted = network(expected)[0].numpy()
+    weights = {name: value.numpy() for name, value in network.state_dict().items()}
+    assert np.abs(BoxNetwork(weights).logits(shown) - wanted).max() < 1e-3
+
+
+@pytest.mark.parametrize("edges", [(20, 60, 30, 90), (0, 8, 100, 120), (50, 53, 10, 110), (10.5, 99.5, 3, 118)])
+def test_every_box_is_a_square_of_one_size_unless_it_is_very_long(edges):
+    cut = CutOut.around(edges)
+    box = cut.box(edges)
+    rows, columns = np.count_nonzero(box.any(1)), np.count_nonzero(box.any(0))
+    usual = round(SIDE / 1.5)
+    assert max(rows, columns) in (usual - 1, usual, usual + 1)
+    long = max(edges[1] - edges[0], edges[3] - edges[2]) / min(edges[1] - edges[0], edges[3] - edges[2])
+    assert min(rows, columns) == pytest.approx(usual * min(1, 5 / long), abs=2)
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_what_was_cut_out_lies_where_it_came_from(step):
+    rows, columns = np.mgrid[:90, :130]
+    image = np.exp(-((rows - 40) ** 2 + (columns - 70) ** 2) / 300)
+    cut = CutOut.around((25, 56, 50, 92))
+    place = slice(20, 60, step), slice(45, 95, step)
+    back = cut.back(cut.of(image[..., None].astype(np.float32))[0], *place)
+    assert np.abs(back - image[place]).max() < 0.03
+
+
+def test_beyond_the_slice_its_border_goes_on_and_nothing_is_answered_outside_the_part():
+    image = np.full((40, 50, 1), 7.0, np.float32)
+    image[:, :3] = 2
+    cut = CutOut.around((0, 20, 0, 20))
+    shown = cut.of(image)
+    assert shown.shape == (1, SIDE, SIDE) and np.isfinite(shown).all() and shown[0, SIDE // 2, 0] == pytest.approx(2)
+    assert not cut.back(np.ones((SIDE, SIDE), np.float32), slice(36, 40), slice(40, 50)).any()
+
+
+def test_the_weights_that_ship_are_small_and_read_without_running_code():
+    assert WEIGHTS.stat().st_size <= 2_000_000
+    network = default_box_network()
+    assert network.about["samples"] > 100_000 and network.about["blocks"] == "plain"
+
+
+def test_a_disk_in_a_box_is_found_whatever_its_size_and_contrast():
+    rows, columns = np.mgrid[:160, :200]
+    for radius, inside in ((6, 0.8), (20, 0.2), (55, 0.65)):
+        disk = np.hypot(rows - 80, columns - 100) < radius
+        image = np.where(disk, inside, 0.5) + np.random.default_rng(1).normal(0, 0.02, disk.shape)
+        edges = (80 - radius, 80 + radius, 100 - radius, 100 + radius)
+        found = (
+            default_box_network().probability(image[..., None].astype(np.float32), edges, slice(0, 160), slice(0, 200))
+            > 0.5
+        )
+        assert 2 * (found & disk).sum() / (found.sum() + disk.sum()) > 0.9
