@@ -111,8 +111,10 @@ def segment(steps: Steps) -> None:
         wait()
         steps.show(panel, ui.inputsCollapsibleButton, view=view)
         steps.show(panel, ui.adjustCollapsibleButton)
-        vein = image.ras_of((columns.min() + 13, rows.max() - 33, number))
-        panel.view(view.node).click(vein, control=True)
+        wall = image.ras_of(
+            (columns.min() + 36, rows.max() + 2, number)
+        )  # of the belly, where the answer reaches beyond the box
+        panel.view(view.node).click(wall, control=True)
         wait()
         steps.show(panel, ui.inputsCollapsibleButton, view=view)
     with open_panel(image, "Abdomen, CT", center, (400, 760), VIEW) as (panel, view):

@@ -11,7 +11,7 @@ its length, with ``--room`` farther out by that share of it. Strokes (with --eff
 largest error, and ("a free hand") a random point of its inner part. Dice with the true outline, mean over the objects of a set; in
 brackets the share of objects under 0.5; with several seeds the deviation of the mean over them (the innermost point, simple methods
 after a click and the best candidate: one).
-"best clipped candidate" looks at the true outline, "expected" does not: it is what Few-shot from boxes and clicks says of its slices.
+"best candidate" looks at the true outline, "expected" does not: it is what Few-shot from boxes and clicks says of its slices.
 Needs the labelled data of ``data_sets.py``. Times are of one thread.
 """
 
@@ -49,6 +49,7 @@ from S3NetSegmentLib.engine.common.progress import run_to_end  # noqa: E402
 from S3NetSegmentLib.engine.images import Extent  # noqa: E402
 from S3NetSegmentLib.engine.images.intensity import intensity_scale  # noqa: E402
 from S3NetSegmentLib.engine.segment.find_regions import find_regions  # noqa: E402
+from S3NetSegmentLib.engine.segment.objects.box_network import default_box_network  # noqa: E402
 from S3NetSegmentLib.engine.segment.objects.box_part import BoxPart  # noqa: E402
 from S3NetSegmentLib.engine.segment.objects.colour_split import colour_split  # noqa: E402
 from S3NetSegmentLib.engine.segment.prompts import Box  # noqa: E402
@@ -145,8 +146,11 @@ def score_box(
     seconds = time.process_time() - start
     part = BoxPart.around(truth.shape, edges_of(box))
     _, split = colour_split(part.of(features), part.box, part.radius)
+    whole = slice(0, truth.shape[0]), slice(0, truth.shape[1])
+    network = default_box_network().answer(features, edges_of(box)).at(*whole) > 0.5
     rows = {
         "box: Segment": dice(mask, truth),
+        "box: the network alone": dice(network, truth),
         "box: Segment, expected": choice.expected_in_box,
         "box: best of the offered answers": max(dice(choice.at(n).mask[0], truth) for n in choice.alternatives),
         "box: split by colours (GrabCut-like)": dice(part.whole(split, truth.shape), truth),
@@ -154,7 +158,7 @@ def score_box(
         "seconds from box to answer": seconds,
     }
     if seed == 0:
-        rows["box: best clipped candidate"] = max(dice(choice.at(n).mask[0], truth) for n in range(choice.steps))
+        rows["box: best candidate"] = max(dice(choice.at(n).mask[0], truth) for n in range(choice.steps))
     for name, value in rows.items():
         values[name][case.set_name].append((seed, value))
 

@@ -89,8 +89,6 @@ def test_a_disk_in_a_box_is_found_whatever_its_size_and_contrast():
         disk = np.hypot(rows - 80, columns - 100) < radius
         image = np.where(disk, inside, 0.5) + np.random.default_rng(1).normal(0, 0.02, disk.shape)
         edges = (80 - radius, 80 + radius, 100 - radius, 100 + radius)
-        found = (
-            default_box_network().probability(image[..., None].astype(np.float32), edges, slice(0, 160), slice(0, 200))
-            > 0.5
-        )
+        answer = default_box_network().answer(image[..., None].astype(np.float32), edges)
+        found = answer.at(slice(0, 160), slice(0, 200)) > 0.5
         assert 2 * (found & disk).sum() / (found.sum() + disk.sum()) > 0.9

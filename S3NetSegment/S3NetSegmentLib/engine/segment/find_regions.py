@@ -186,7 +186,7 @@ class Regions:
             first = self._grid.to_work(prompts.inside[0])
             return (yield from self._objects.ranked_steps(first, radius_mm=radius_mm)), None
         yield Step(0.0, "Searching objects")
-        return slice_candidates(self._objects, self._grid, prompts, excluded), None
+        return (yield from slice_candidates(self._objects, self._grid, prompts, excluded)), None
 
     def _native_features(self):
         """Rows and columns of a slice -> the scaled intensities there; None for a volume."""

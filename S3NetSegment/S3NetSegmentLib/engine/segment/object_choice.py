@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from ..common.arrays import box_around, two
 from ..common.errors import InputError
+from ..common.progress import Steps
 from ..images import AXES, Extent
 from ..images.resample import axis_weights, mask_to_grid
 from .objects.slice_objects import spread_points
@@ -266,13 +267,13 @@ def refuse_excluded(prompts: Prompts, excluded: np.ndarray | None, extent: Exten
             )
 
 
-def slice_candidates(objects, grid: WorkingGrid, prompts: Prompts, excluded: np.ndarray | None):
-    """The candidates in a slice for boxes, or else for strokes; ``objects``: :class:`SliceObjects`."""
+def slice_candidates(objects, grid: WorkingGrid, prompts: Prompts, excluded: np.ndarray | None) -> Steps:
+    """The candidates in a slice for boxes, or else for strokes, as a generator of progress steps; ``objects``: :class:`SliceObjects`."""
     if not prompts.boxes:
         strokes = (prompts.strokes, prompts.outside_strokes)
         return objects.ranked_along(*([grid.to_work(v) for stroke in one for v in stroke] for one in strokes))
     working = None if excluded is None else mask_to_grid(np.squeeze(excluded, 2 - AXES.index(grid.axis)), grid.shape)
-    return objects.ranked_in([grid.edges_of(box) for box in prompts.boxes], working)
+    return (yield from objects.ranked_in_steps([grid.edges_of(box) for box in prompts.boxes], working))
 
 
 def chosen(ranked, objects, grid: WorkingGrid, prompts: Prompts, finish: Finish) -> ObjectChoice:

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from ...common.errors import InputError
-from .box_network import default_box_network
+from .box_network import BoxAnswer
 from .box_part import SIDE_ERROR, BoxPart, Point
 from .candidates import EIGHT, Distinct, without_holes
 from .colour_split import colour_split
@@ -64,14 +64,14 @@ def without_islands(soft: np.ndarray) -> np.ndarray:
 def ranked_in_box(
     maps: dict[str, list[np.ndarray]],
     statistics: SliceStatistics,
-    features: np.ndarray,
+    network: BoxAnswer,
     edges: Sequence[float],
     *,
     excluded: np.ndarray | None = None,
 ) -> RankedCandidates:
     """The candidates for the object in a box of the slice, and as the best one what they vote for.
 
-    :param features: float32 ``[h, w, C]`` of the whole slice, see ``IntensityScale.apply``.
+    :param network: what the network says of the box.
     :param edges: top, bottom, left and right in pixels, counted from the outer corner of the slice.
     :param excluded: bool ``[h, w]``, what it must not hold.
     """
@@ -81,8 +81,7 @@ def ranked_in_box(
         raise InputError(
             "all of the box belongs to other segments, which the object must not touch; draw it elsewhere, or allow overlap"
         )
-    network = default_box_network().probability(features, edges, part.rows, part.columns)
-    candidates = box_candidates(maps, statistics, part, network)
+    candidates = box_candidates(maps, statistics, part, network.at(part.rows, part.columns))
     scores = scores_of(candidates)
     soft = without_islands(vote(candidates, scores) * part.reach)
     near = candidates.masks & part.reach
@@ -140,7 +139,7 @@ def box_candidates(
 ) -> BoxCandidates:
     """All candidates in the box of ``part``.
 
-    :param statistics: of the whole slice. ``network``: float32 ``[h, w]`` of the part, see :class:`BoxNetwork`.
+    :param statistics: of the whole slice. ``network``: float32 ``[h, w]`` of the part, 0 to 1.
     """
     own = statistics.part(part.rows, part.columns)
     found = _Found(part.room, len(maps) + len(MADE_SOURCES))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -39,15 +40,15 @@ class BoxNetwork:
             weights = {name: file[name] for name in file.files if name != "about"}
             return cls(weights, json.loads(str(file["about"])))
 
-    def probability(self, features: np.ndarray, edges: Sequence[float], rows: slice, columns: slice) -> np.ndarray:
-        """How likely each sample of ``rows`` and ``columns`` of a slice belongs to the object in the box, float32 0 to 1.
+    def answer(self, features: np.ndarray, edges: Sequence[float]) -> BoxAnswer:
+        """How likely each sample around a box belongs to the object in it.
 
         :param features: float ``[h, w, C]`` of the whole slice: grey, or Lab; see ``IntensityScale.apply``.
         :param edges: top, bottom, left and right of the box in samples, counted from the outer corner of the slice.
         """
         cut = CutOut.around(edges)
-        answer = 1 / (1 + np.exp(-self.logits(network_input(cut.of(features), cut.box(edges)))))
-        return cut.back(answer, rows, columns)
+        logits = self.logits(network_input(cut.of(features), cut.box(edges)))
+        return BoxAnswer(cut, 1 / (1 + np.exp(-logits)))
 
     def logits(self, x: np.ndarray) -> np.ndarray:
         """:param x: float32 ``[5, SIDE, SIDE]``, see :func:`network_input`. Returns ``[SIDE, SIDE]``."""
@@ -87,6 +88,18 @@ class BoxNetwork:
         out = (weight.reshape(len(weight), -1) @ windows.reshape(-1, height * width)).reshape(-1, height, width)
         bias = self._weights.get(f"{name}.bias")
         return out if bias is None else out + bias[:, None, None]
+
+
+@dataclass(frozen=True)
+class BoxAnswer:
+    """What the network says of a box: ``probability`` float32 ``[SIDE, SIDE]``, 0 to 1, in the cut-out."""
+
+    cut: CutOut
+    probability: np.ndarray
+
+    def at(self, rows: slice, columns: slice) -> np.ndarray:
+        """The probability at the samples of ``rows`` and ``columns`` of the slice, 0 outside the cut-out."""
+        return self.cut.back(self.probability, rows, columns)
 
 
 class CutOut:

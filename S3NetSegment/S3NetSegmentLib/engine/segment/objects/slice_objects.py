@@ -12,6 +12,7 @@ from ...common.arrays import LimitedCache
 from ...common.progress import Step, Steps, as_part_of, run_to_end
 from ..regions.maps import fine_graph_maps, standardised
 from .box_candidates import ranked_in_box
+from .box_network import default_box_network
 from .candidates import Candidates, candidate_steps, central_steps, deepest_point
 from .correction import corrected
 from .ranked import Measured, Opinions, RankedCandidates, Ranker, default_ranker, dice_matrix, rank, united
@@ -76,19 +77,23 @@ class SliceObjects:
         kept = np.flatnonzero(allowed)
         return dataclasses.replace(ranked, point=tuple(inside), numbers=tuple(int(kept[n]) for n in ranked.numbers))
 
-    def ranked_in(
+    def ranked_in_steps(
         self,
         boxes: Sequence[Sequence[float]],
         excluded: np.ndarray | None = None,
-    ) -> RankedCandidates:
-        """The candidates for the object that ``boxes`` hold, one part in each.
+    ) -> Steps[RankedCandidates]:
+        """The candidates for the object that ``boxes`` hold, one part in each, as a generator of progress steps.
 
         :param boxes: top, bottom, left and right in pixels, counted from the outer corner of the slice.
         :param excluded: bool ``[h, w]``, what the object must not hold.
         """
-        return united(
-            [ranked_in_box(self._maps, self._statistics, self._features, edges, excluded=excluded) for edges in boxes]
-        )
+        answers = []
+        for number, edges in enumerate(boxes):
+            yield Step(number / len(boxes), "Searching objects")
+            network = default_box_network().answer(self._features, edges)
+            yield Step((number + 0.5) / len(boxes), "Searching objects")
+            answers.append(ranked_in_box(self._maps, self._statistics, network, edges, excluded=excluded))
+        return united(answers)
 
     def ranked_along(
         self, stroke: Sequence[tuple[int, int]], outside: Sequence[tuple[int, int]] = ()
