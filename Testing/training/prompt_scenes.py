@@ -69,7 +69,10 @@ def banked(seed: int, number: int) -> BankedScene:
 
 
 def fill_bank(folder: Path, scenes: int, seed: int) -> None:
-    """Makes what is missing of a bank of ``scenes``; several processes may do so at the same time, each another file."""
+    """Makes what is missing of a bank of ``scenes``; several processes may do so at the same time, each another file.
+
+    What a process that was killed had claimed stays claimed: delete its file ``*.claimed``.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for part in range(-(-scenes // PART)):
         path, claim = folder / f"{part:04d}.bank", folder / f"{part:04d}.claimed"

@@ -1,5 +1,6 @@
 """Trains the network of box prompts on synthetic scenes.
 
+    python3 Testing/training/train_prompted.py --folder RUN --bank BANK --only-bank                   beside it: makes 24,000 scenes
     python3 Testing/training/train_prompted.py --folder RUN --bank BANK --minutes 60 --compile        boxes that fit
     cp RUN/weights.npz fitting.npz
     python3 Testing/training/train_prompted.py --folder RUN --bank BANK --minutes 17 --loose 0.4 --finish --compile    then with room
@@ -46,7 +47,9 @@ BANK_SEED = 500
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, required=True, help="where the run and its state are")
-    parser.add_argument("--bank", type=Path, help="folder of scenes; what is missing is made")
+    parser.add_argument(
+        "--bank", type=Path, help="folder of scenes; the first thousand are made where they are missing"
+    )
     parser.add_argument(
         "--mean-of", type=Path, nargs="+", help="train nothing: RUN/weights.npz becomes the mean of these"
     )
