@@ -14,18 +14,14 @@ from scipy import ndimage
 from shape_scenes import shape_scene
 
 from S3NetSegmentLib.engine.images.colors import lab_from_rgb
-from S3NetSegmentLib.engine.segment.objects.box_network import MARGIN, SIDE, CutOut
-from S3NetSegmentLib.engine.segment.objects.box_part import SIDE_ERROR
+from S3NetSegmentLib.engine.segment.objects.box_network import MARGIN, SIDE, CutOut, network_input
+from S3NetSegmentLib.engine.segment.objects.box_part import MOST_ROOM, SIDE_ERROR
 
-MOST_ROOM = 0.25  # around an object, as a share of its length
 _SHAPES_SHARE = 0.5  # of the scenes; the others are those of the ranker
 _SIDES = (112, 192)  # pixels of a scene of shapes
 _COLOUR_SHARE = 0.45  # of the others
-_COARSE = (
-    0.5,
-    10,
-    60,
-)  # share of the cut-outs that a scanner has recorded with so many pixels along a side of the box (from, to)
+# Share of the cut-outs that a scanner has recorded with few pixels, and how many along a side of the box: from, to.
+_COARSE = (0.5, 10, 60)
 _SHORTEST, _LEAST_LONGEST = 3, 6  # pixels of an object along its sides; smaller ones are not shown
 _LEAST_SHOWN = 40  # pixels of it in the cut-out
 _LEAST_CONTRAST, _BAND = 0.3, 3  # of an object that one can see; pixels on both sides of its outline
@@ -46,10 +42,9 @@ class BankedScene:
 
 @dataclass(frozen=True)
 class Shown:
-    """One training example: features ``[3, SIDE, SIDE]``, box and truth ``[SIDE, SIDE]`` (float32)."""
+    """One training example: what the network sees ``[5, SIDE, SIDE]``, and truth ``[SIDE, SIDE]`` (float32)."""
 
-    features: torch.Tensor
-    box: torch.Tensor
+    inputs: torch.Tensor
     truth: torch.Tensor
 
 
@@ -137,12 +132,10 @@ def shown(banked_scene: BankedScene, rng: np.random.Generator, loose: float) -> 
     parts = features, truth, cut.box(edges)[None]
     turns, mirrored = int(rng.integers(4)), rng.random() < 0.5
     features, truth, box = (
-        torch.from_numpy(
-            np.ascontiguousarray(np.rot90(part[:, ::-1] if mirrored else part, turns, (1, 2)).astype(np.float32))
-        )
-        for part in parts
+        np.ascontiguousarray(np.rot90(part[:, ::-1] if mirrored else part, turns, (1, 2))) for part in parts
     )
-    return Shown(_photographed(features, rng), box[0], truth[0])
+    inputs = network_input(_photographed(torch.from_numpy(features), rng).numpy(), box[0])
+    return Shown(torch.from_numpy(inputs), torch.from_numpy(truth[0].astype(np.float32)))
 
 
 def _contrast(light: np.ndarray, truth: np.ndarray) -> float:

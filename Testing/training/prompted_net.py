@@ -1,8 +1,7 @@
-"""A network that is shown a picture and a box around something in it, and answers with the mask of the object that is meant.
+"""The network of boxes in PyTorch's terms, for its training; the engine computes it with numpy (``objects/box_network.py``).
 
-The picture is cut out around the box and brought to one size, so the network never learns how large things are. The
-encoder is made of S3-Net's parts (I-LKA blocks, input-predicted deformable convolution); ``blocks="plain"`` is the U-Net
-of the same size that it is compared with.
+What ships is the plain U-Net. ``blocks="s3net"`` makes the encoder of S3-Net's parts (I-LKA blocks, input-predicted deformable
+convolution).
 """
 
 from __future__ import annotations
@@ -14,41 +13,24 @@ from torch import nn
 from S3NetSegmentLib.engine.nets.layers import DeformableConv2d
 from S3NetSegmentLib.engine.nets.s3net import InceptionLargeKernelAttention
 
-CHANNELS = 5  # of the input, see :func:`network_input`
+CHANNELS = 5  # of the input, see ``box_network.network_input``
 WIDTHS = (32, 64, 96, 128)  # channels at 48, 24, 12 and 6 pixels
 _GROUPS = 8
-
-
-def network_input(features: torch.Tensor, box: torch.Tensor) -> torch.Tensor:
-    """What the network sees, float ``[N, 5, H, W]``: lightness against the cut-out and against the box, colour, and the box.
-
-    :param features: grey with two empty channels, or Lab / 100; ``[N, 3, H, W]`` of the cut-out.
-    :param box: ``[N, H, W]``, 1 inside the box and 0 outside.
-    """
-    light, colour = features[:, 0], features[:, 1:]
-    deviation = light.std((1, 2), keepdim=True) + 1e-3
-    count = box.sum((1, 2), keepdim=True).clamp_min(1)
-    there = (light * box).sum((1, 2), keepdim=True) / count
-    spread = (((light - there).square() * box).sum((1, 2), keepdim=True) / count).sqrt()
-    own = ((light - there) / (spread + 1e-2)).clamp(-4, 4) / 2
-    colour = ((colour - colour.mean((2, 3), keepdim=True)) / deviation[:, None]).clamp(-4, 4)
-    maps = torch.stack(((light - light.mean((1, 2), keepdim=True)) / deviation, own), 1)
-    return torch.cat((maps, colour, 2 * box[:, None] - 1), 1)
 
 
 class PromptedNet(nn.Module):
     """Encoder of four levels from half the input's size on and a decoder with skip connections: ``[N, 5, H, W]`` to logits ``[N, H, W]``.
 
-    H and W are multiples of 16. The full size is left to the last layer, which answers for four pixels at once: three quarters of the
-    time of a U-Net of this size goes to its first and last level.
+    H and W are multiples of 16. The full size, which would take most of the time, is left to the last layer: it answers for four pixels
+    at once.
 
     :param blocks: "s3net": at the second and third level (24 and 12 pixels) a 3x3 convolution, I-LKA and a 3x3 convolution,
         deformable at the third; "plain": two 3x3 convolutions at every level.
     """
 
-    def __init__(self, blocks: str = "plain", widths: tuple[int, ...] = WIDTHS):
+    def __init__(self, blocks: str = "plain"):
         super().__init__()
-        self.blocks = blocks
+        widths = WIDTHS
         self.stem = nn.Conv2d(CHANNELS, widths[0], 4, stride=2, padding=1)
         before = (widths[0], *widths)
         self.down = nn.ModuleList(

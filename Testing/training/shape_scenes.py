@@ -1,6 +1,6 @@
 """Grey scenes of label maps that are filled with random intensities: shapes of any kind side by side, in and around each other.
 
-As in SynthSeg and SynthMorph the label maps are bent at random and each label has a brightness, a texture and a shading of its own; here the
+As in SynthSeg and SynthMorph the label maps are bent at random and each label has a brightness and a texture of its own; here the
 maps themselves are random, too, so that no anatomy is copied.
 """
 
@@ -37,7 +37,7 @@ def _background(rng: np.random.Generator, side: int) -> np.ndarray:
 
 
 def _draw(rng: np.random.Generator, labels: np.ndarray, drawn: list[np.ndarray]) -> list[np.ndarray]:
-    """Draws an organ into ``labels``: whole, with a wall, with layers, or with things in it. Returns the masks that were drawn."""
+    """Draws an organ into ``labels``: whole, with a wall, or with things in it. Returns the masks that were drawn."""
     side, number = len(labels), int(labels.max()) + 1
     centre = rng.uniform(0.1, 0.9, 2) * side
     if drawn and rng.random() < 0.4:  # beside or in another one

@@ -33,7 +33,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 from prompt_scenes import PART, Bank, Shown, fill_bank, shown  # noqa: E402
-from prompted_net import PromptedNet, network_input  # noqa: E402
+from prompted_net import PromptedNet  # noqa: E402
 
 from S3NetSegmentLib.engine.common.affine2d import Affine2d  # noqa: E402
 from S3NetSegmentLib.engine.training.trainer.optimisation import averaged_copy, update_average  # noqa: E402
@@ -62,7 +62,7 @@ def main() -> None:
     )
     parser.add_argument("--consistency", type=float, default=0.0, help="weight of consistency over transformation")
     parser.add_argument(
-        "--compile", action="store_true", help="with PyTorch's compiler: 1.5 times as fast; needs a C++ compiler"
+        "--compile", action="store_true", help="with PyTorch's compiler, which is quicker; needs a C++ compiler"
     )
     parser.add_argument("--minutes", type=float, default=20, help="processor time of this call (default %(default)s)")
     parser.add_argument(
@@ -135,8 +135,7 @@ class Training:
         while len(examples) < BATCH:
             example = shown(self.bank.draw(rng), rng, self.options.loose)
             examples += [] if example is None else [example]
-        features, box, truth = _stacked(examples)
-        inputs = network_input(features, box)
+        inputs, truth = _stacked(examples)
         logits = self._logits(inputs)
         loss, dice = _loss(logits, truth)
         if self.options.consistency and self.step % 4 == 0:
@@ -185,14 +184,14 @@ class Training:
         """Mean Dice of the averaged network over the held-out scenes."""
         found = []
         for first in range(0, len(self.held_out), BATCH):
-            features, box, truth = _stacked(self.held_out[first : first + BATCH])
-            answer = self.average(network_input(features, box)) > 0
+            inputs, truth = _stacked(self.held_out[first : first + BATCH])
+            answer = self.average(inputs) > 0
             found.append(2 * (answer * truth).sum((1, 2)) / (answer.sum((1, 2)) + truth.sum((1, 2))))
         return float(torch.cat(found).mean())
 
 
-def _stacked(examples: list[Shown]) -> tuple[torch.Tensor, ...]:
-    return tuple(torch.stack([getattr(example, name) for example in examples]) for name in ("features", "box", "truth"))
+def _stacked(examples: list[Shown]) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.stack([e.inputs for e in examples]), torch.stack([e.truth for e in examples])
 
 
 def _loss(logits: torch.Tensor, truth: torch.Tensor) -> tuple[torch.Tensor, float]:

@@ -1,6 +1,7 @@
 """An object asked for by a box, a stroke, or both with points, in one slice and in a volume."""
 
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ import pytest
 from S3NetSegmentLib.engine import Extent, InputError, SegmentSettings, Volume, run_to_end
 from S3NetSegmentLib.engine.segment.explanation import explain
 from S3NetSegmentLib.engine.segment.find_regions import find_regions
-from S3NetSegmentLib.engine.segment.objects.box_candidates import without_islands
+from S3NetSegmentLib.engine.segment.objects import slice_objects
+from S3NetSegmentLib.engine.segment.objects.box_candidates import sides, without_islands
+from S3NetSegmentLib.engine.segment.objects.box_network import SIDE, BoxAnswer, CutOut
 from S3NetSegmentLib.engine.segment.objects.slice_objects import SliceObjects
 from S3NetSegmentLib.engine.segment.prompts import Box, Prompts
 
@@ -50,13 +53,48 @@ def test_a_rough_box_gives_the_object_in_it_and_nothing_outside(regions, disks):
     assert choice.alternatives[0] == choice.index and len(choice.alternatives) <= 3
 
 
-def test_a_box_drawn_a_little_too_small_still_gives_the_whole_object(regions, disks):
-    bright, *_ = disks  # from 52 to 88 and from 22 to 58
-    mask = regions.object_at(boxes=[Box((54, 24, 0), (86, 56, 0))]).mask
+def test_a_box_drawn_a_little_too_small_still_gives_the_whole_object():
+    volume, bright, *_ = slice_with_two_disks(scale=3)  # from 157 to 263 and from 67 to 173
+    mask = run_to_end(find_regions(volume, settings=QUICK)).object_at(boxes=[Box((163, 73, 0), (257, 167, 0))]).mask
     assert dice(mask, bright) > 0.98
+    assert all(mask[0, j, i] for j, i in ((69, 210), (171, 210), (120, 159), (120, 261)))  # 4 pixels beyond each side
     far = mask.copy()
-    far[0, 24 - 3 : 56 + 4, 54 - 3 : 86 + 4] = False  # 7 % of 33 pixels
+    far[0, 73 - 9 : 167 + 10, 163 - 9 : 257 + 10] = False  # 7 % of 95 pixels, and a sample of the search
     assert not far.any()
+
+
+def test_the_network_has_a_say_where_nothing_shows_in_the_image(monkeypatch):
+    noise = np.random.default_rng(3).normal(100, 5, (1, 70, 90)).astype(np.float32)
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    inside = (np.minimum(rows, columns) >= 16) & (np.maximum(rows, columns) < 80)  # the box in the cut-out
+    found = []
+    for corner in (rows + columns < SIDE, rows + columns >= SIDE):  # both touch all sides of the box
+        said = (inside & corner).astype(np.float32)
+        network = SimpleNamespace(answer=lambda _, edges, said=said: BoxAnswer(CutOut.around(edges), said))
+        monkeypatch.setattr(slice_objects, "default_box_network", lambda network=network: network)
+        regions = run_to_end(find_regions(Volume(noise, np.diag([-1.0, -1, 1, 1]), "noise"), settings=QUICK))
+        mask = regions.object_at(boxes=[Box((30, 20, 0), (69, 49, 0))]).mask[0]
+        above = (np.arange(20, 50)[:, None] - 20) / 30 + (np.arange(30, 70) - 30) / 40 < 1
+        found.append(mask[20:50, 30:70][above].mean() - mask[20:50, 30:70][~above].mean())
+    assert found[0] > 0.5 and found[1] < -0.5
+
+
+def test_an_answer_of_the_network_beside_the_box_makes_no_empty_step(regions, monkeypatch):
+    probability = np.zeros((SIDE, SIDE), np.float32)
+    probability[:, 6:8] = (
+        1  # of the cut-out, whose box begins at 16: within the room of candidates, out of reach of the answer
+    )
+    network = SimpleNamespace(answer=lambda _, edges: BoxAnswer(CutOut.around(edges), probability))
+    monkeypatch.setattr(slice_objects, "default_box_network", lambda: network)
+    choice = regions.object_at(boxes=[Box((52, 22, 0), (88, 58, 0))])
+    assert all(choice.at(n).mask.any() for n in range(choice.steps))
+
+
+def test_room_on_all_sides_is_likelier_than_the_same_on_one():
+    drawn = np.array([10.0, 50, 20, 80])
+    exact, around, aside = drawn, drawn + np.array([4, -4, 6, -6]), drawn + np.array([8, 0, 12, 0])
+    best, likely, unlikely = sides(np.stack([exact, around, aside]), drawn)
+    assert best == 0 and best > likely > unlikely
 
 
 def test_the_box_says_which_object_is_meant_where_a_point_cannot(regions, disks):

@@ -16,7 +16,13 @@ from S3NetSegmentLib.engine.segment.objects.ranked import (
     rank,
     shared_counts,
 )
-from S3NetSegmentLib.engine.segment.objects.slice_features import COLUMN, NAMES, SliceStatistics, measure
+from S3NetSegmentLib.engine.segment.objects.slice_features import (
+    COLUMN,
+    NAMES,
+    SliceStatistics,
+    contrast_inside,
+    measure,
+)
 
 
 def disk(shape, centre, radius):
@@ -117,6 +123,22 @@ def measured(masks, picture, point=None, votes=None):
 
 def column(table, name):
     return table[:, COLUMN[name]]
+
+
+def test_holes_are_filled_as_scipy_does_it():
+    rng = np.random.default_rng(4)
+    for share in (0.3, 0.6, 0.9):
+        mask = rng.random((40, 50)) < share
+        assert np.array_equal(candidates.without_holes(mask), ndimage.binary_fill_holes(mask))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_contrast_alone_is_the_contrast_among_all_that_is_measured(channels):
+    picture = np.random.default_rng(5).normal(0, 1, (120, 120, channels)).astype(np.float32)
+    picture[disk_of(25)] += 2
+    masks = [disk_of(radius, (50 + radius, 60)) for radius in range(2, 27)] * 3  # more than are measured at once
+    found = contrast_inside(np.stack(masks), SliceStatistics(picture, np.zeros((120, 120), np.uint16)))
+    np.testing.assert_allclose(found, column(measured(masks, picture), "contrast_inside"), rtol=1e-3)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from ...common.errors import InputError
 from .box_network import BoxAnswer
-from .box_part import SIDE_ERROR, BoxPart, Point
+from .box_part import MOST_ROOM, SIDE_ERROR, BoxPart, Point
 from .candidates import EIGHT, Distinct, without_holes
 from .colour_split import colour_split
 from .ranked import CLEARLY_DIFFERENT, NEARLY_EQUAL, Opinions, RankedCandidates, best_first, dice_matrix, rank_ladder
@@ -22,8 +22,7 @@ from .slice_features import SliceStatistics, contrast_inside
 # Chosen on development slices: a candidate of one point more is e times as likely.
 WEIGHTS = {"sides": 0.5, "leak": -3.0, "log_fill": 0.75, "contrast_inside": 0.5, "network": 4.0}
 NETWORK_SHARE = 0.3  # of the vote
-# What a hand leaves around an object, as a share of the box's sides: on average, and at most.
-_USUAL_ROOM, _MOST_ROOM = 0.07, 0.25
+_USUAL_ROOM = 0.07  # that a hand leaves around an object on average, as a share of the box's sides
 _LEAST_ERROR = 0.8  # samples by which a side is missed at least
 _FARTHEST = 12.0  # squared errors; a side that is farther away counts as this
 CERTAINTY = 1.0
@@ -142,10 +141,11 @@ def box_candidates(
     :param statistics: of the whole slice. ``network``: float32 ``[h, w]`` of the part, 0 to 1.
     """
     own = statistics.part(part.rows, part.columns)
-    found = _Found(part.room, len(maps) + len(MADE_SOURCES))
+    found = _Found(part, len(maps) + len(MADE_SOURCES))
+    probes = part.probes()
     for source, of_source in enumerate(maps.values()):
         for labels in of_source:
-            for region in _regions_at(part.of(labels), part.probes()):
+            for region in _regions_at(part.of(labels), probes):
                 found.add_region(region, source)
     _, split = colour_split(own.smooth, part.room, part.radius)
     for source, made in enumerate((split, part.radius <= 1, network > 0.5), len(maps)):
@@ -153,7 +153,7 @@ def box_candidates(
     masks, votes = found.arrays()
     sizes, likely = masks.sum((1, 2)), network * part.room
     columns = {
-        "sides": _sides(_edges(masks), part.edges),
+        "sides": sides(_edges(masks), part.edges),
         "leak": np.array([np.mean(leaks) for leaks in found.leaks]),
         "log_fill": np.log(sizes / np.count_nonzero(part.room)),
         "contrast_inside": contrast_inside(masks, own),
@@ -163,36 +163,34 @@ def box_candidates(
 
 
 class _Found(Distinct):
-    """Candidates as they are found, clipped to ``area``, and how much of each lay outside before.
+    """Candidates as they are found, clipped to the room of ``part``, and how much of each lay outside before."""
 
-    :param area: bool ``[h, w]``.
-    """
-
-    def __init__(self, area: np.ndarray, sources: int):
+    def __init__(self, part: BoxPart, sources: int):
         super().__init__(sources)
-        self.area = area
+        self._part = part
         self.leaks: list[list[float]] = []
         self._known: dict[bytes, list[np.ndarray]] = {}  # clipped region -> the masks made of it
 
     def add_region(self, region: np.ndarray, source: int) -> None:
         """A connected region, with its holes filled and, where they are large, without."""
-        clipped = region & self.area
+        clipped = region & self._part.room
         inside = np.count_nonzero(clipped)
         if inside < _LEAST_SAMPLES:
             return
         key = np.packbits(clipped).tobytes()
         if key not in self._known:
-            filled = without_holes(clipped) & self.area
+            filled = without_holes(clipped) & self._part.room
             holed = np.count_nonzero(filled) > (1 + _SMALL_HOLES) * inside
             self._known[key] = [filled, clipped] if holed else [filled]
         for mask in self._known[key]:
             self._add(mask, 1 - inside / np.count_nonzero(region), source)
 
     def add_made(self, mask: np.ndarray, source: int) -> None:
-        """A mask that was made for the box, as it is and with its holes filled; all of the box where nothing is left of it."""
-        clipped = mask & self.area
-        clipped = clipped if clipped.any() else self.area
-        for own in (clipped, without_holes(clipped) & self.area):
+        """A mask that was made for the box, as it is and with its holes filled; all of the room where an answer could have nothing
+        of it."""
+        room = self._part.room
+        clipped = mask & room if (mask & self._part.reach).any() else room
+        for own in (clipped, without_holes(clipped) & room):
             self._add(own, 0.0, source)
 
     def _add(self, mask: np.ndarray, leak: float, source: int) -> None:
@@ -213,12 +211,12 @@ def _regions_at(labels: np.ndarray, probes: list[Point]) -> Iterator[np.ndarray]
             yield region
 
 
-def _sides(edges: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+def sides(edges: np.ndarray, drawn: np.ndarray) -> np.ndarray:
     """log-likelihood ``[n]`` of the ``drawn`` edges, were each of ``edges`` ``[n, 4]`` the true ones: a hand leaves some room on all
     sides, and misses each by a normal error."""
     lengths = np.repeat(drawn[1::2] - drawn[::2], 2)
     outward = (edges - drawn) * (1, -1, 1, -1)
-    room = np.clip((outward / lengths).mean(1), 0, _MOST_ROOM)
+    room = np.clip((outward / lengths).mean(1), 0, MOST_ROOM)
     error = (outward - room[:, None] * lengths) / np.hypot(SIDE_ERROR * lengths, _LEAST_ERROR)
     return -0.5 * np.minimum(error**2, _FARTHEST).sum(1) - room / _USUAL_ROOM
 

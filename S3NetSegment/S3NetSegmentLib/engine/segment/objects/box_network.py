@@ -1,7 +1,7 @@
 """The prompted network: a picture and a box around something in it -> how likely each sample belongs to what is meant.
 
 A small U-Net that was trained on synthetic scenes (``Testing/training/train_prompted.py``, where its architecture stands in PyTorch's
-terms) and is computed here with numpy alone, in 20 to 30 ms. It is shown a cut-out around the box that is always brought to the
+terms) and is computed here with numpy alone. It is shown a cut-out around the box that is always brought to the
 same shape, so that it knows nothing of how large or long things are.
 """
 
@@ -102,6 +102,7 @@ class BoxAnswer:
         return self.cut.back(self.probability, rows, columns)
 
 
+@dataclass(frozen=True)
 class CutOut:
     """The part of a slice that the network is shown: a box and its surroundings, stretched so that each box is a square as large
     as all others, unless it is very long.
@@ -109,8 +110,8 @@ class CutOut:
     :param centre: of the box, row and column in samples of the slice. ``half``: half the sides of the part, in the same.
     """
 
-    def __init__(self, centre: np.ndarray, half: np.ndarray):
-        self.centre, self.half = centre, half
+    centre: np.ndarray
+    half: np.ndarray
 
     @classmethod
     def around(cls, edges: Sequence[float]) -> CutOut:

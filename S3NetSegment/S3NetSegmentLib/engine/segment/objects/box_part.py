@@ -11,7 +11,7 @@ from ...common.arrays import two
 
 Point = tuple[int, int]  # row, column
 SIDE_ERROR = 0.07  # standard deviation of a side of a hand-drawn box, as a share of its length
-_ROOM = 2 * SIDE_ERROR  # of the box's lengths, by which candidates may reach beyond it, and the answer by half of it
+MOST_ROOM = 0.25  # that a hand leaves on all sides of an object, as a share of them
 _SURROUNDINGS = 0.35  # of the box that are looked at, as a share of its sides
 _LEAST_SURROUNDINGS = 4.0  # pixels
 _LARGEST_PART = 112  # samples along a side; a larger part is thinned out
@@ -24,8 +24,8 @@ class BoxPart:
 
     :param rows, columns: of the slice. ``step``: only every so many of them are looked at.
     :param edges: top, bottom, left and right of the box in samples of the part, counted from the outer corner.
-    :param box: bool ``[h, w]``, the samples in the box that may belong to the object; ``room``: those of candidates, which
-        may reach a little beyond it, ``reach``: those of the answer.
+    :param box: bool ``[h, w]``, the samples in the box that may belong to the object; ``room``, ``reach``: those that may belong to a
+        candidate and to the answer, which may go beyond the box by two errors of its sides and by one.
     :param radius: see ``elliptic_radius``.
     """
 
@@ -52,7 +52,7 @@ class BoxPart:
         own = (sides - np.repeat([rows.start, columns.start], 2)) / step
         size = two(len(range(s.start, s.stop, step)) for s in (rows, columns))
         beyond = np.repeat(sides[1::2] - sides[::2], 2) / step * (-1, 1, -1, 1)
-        box, room, reach = (_rectangle(size, own + share * _ROOM * beyond) for share in (0.0, 1.0, 0.5))
+        box, room, reach = (_rectangle(size, own + errors * SIDE_ERROR * beyond) for errors in (0, 2, 1))
         if excluded is not None:
             box, room, reach = (area & ~excluded[rows, columns] for area in (box, room, reach))
         return cls(rows, columns, step, own, box, room, reach, elliptic_radius(size, own))

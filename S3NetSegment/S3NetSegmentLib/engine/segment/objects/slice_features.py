@@ -101,9 +101,8 @@ def contrast_inside(masks: np.ndarray, statistics: SliceStatistics) -> np.ndarra
         part = slice(start, start + candidates.CAPACITY)
         count = len(masks[part])
         within = [candidates.layers(stack, count) @ moments for stack in nested_levels(masks[part], None)[0]]
-        sums[part] = -np.diff(
-            np.stack([moments.sum(0) + np.zeros_like(within[0]), *within, np.zeros_like(within[0])], 1), axis=1
-        )
+        everywhere = np.broadcast_to(moments.sum(0), (count, 1, moments.shape[1]))
+        sums[part] = -np.diff(np.stack(within, 1), axis=1, prepend=everywhere, append=0)
     _add_contrast(values, sums, statistics, None)
     return values["contrast_inside"]
 
