@@ -9,10 +9,10 @@
 Prompts: a click at the innermost voxel; a box in the largest slice; that and a box in the largest slice of another view; boxes in
 three slices at 1/6, 1/2 and 5/6 of the object. Each side of a box is moved by a normal error of 7 % of its length. Dice with the true
 object on the image's own voxels, share of objects under .5, seconds of one thread after the regions of the volume are known. Beside the
-answer: the carried object alone, the best candidate by the box alone (the choice is between these two), and Slicer's Grow from seeds
-from the same slice answers, where the package slicer-core is installed. ``--turned``: beside the box in the largest slice one in the
-plane through the middle of the object there, turned by so many degrees about a random line of the slice; and both together, where
-the second one is the box in the largest slice of another view.
+answer: the carried object alone, the best candidate by the box alone, the one of both that is chosen, before the network is shown its
+sections, and Slicer's Grow from seeds from the same slice answers, where the package slicer-core is installed. ``--turned``: beside
+the box in the largest slice one in the plane through the middle of the object there, turned by so many degrees about a random line of
+the slice; and both together, where the second one is the box in the largest slice of another view.
 """
 
 from __future__ import annotations
@@ -162,6 +162,7 @@ def answered(
     found = [{"method": "slices", "dice": float(np.mean(right)), "seconds": time.perf_counter() - start}]
     choice = regions.object_at(boxes=boxes, planes=planes, slices_so_far=drawn)
     found.append(row("answer", choice.mask))
+    found.append(row("before the second look", choice.at(choice.first_step).mask))
     found.append(row("carried", choice.carried.mask))
     found.append(row("candidate", choice.at(choice.candidate_step).mask))
     if with_grow and len({axis for axis, _ in drawn}) == 1:

@@ -5,7 +5,8 @@ import pytest
 from few_shot_phantoms import organs
 
 from S3NetSegmentLib.engine import Extent, InputError, Volume
-from S3NetSegmentLib.engine.common.progress import run_to_end
+from S3NetSegmentLib.engine.common.progress import Step, run_to_end
+from S3NetSegmentLib.engine.segment import carried_choice
 from S3NetSegmentLib.engine.segment.carry import carry_prompts, draw_prompts, kept_near_drawn
 from S3NetSegmentLib.engine.segment.explanation import explain
 from S3NetSegmentLib.engine.segment.find_regions import find_regions
@@ -41,6 +42,11 @@ def drawn(mask, *keys):
 def carried(volume, mask, *keys, **more):
     prompts = Prompts(boxes=tuple(box_around(mask, *key) for key in keys))
     return run_to_end(carry_prompts(volume, prompts, slices_so_far=drawn(mask, *keys), **more))
+
+
+def nothing_seen(first, *_):
+    yield Step(0.0, "Looking at its sections")
+    return np.zeros(first.shape, np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -186,10 +192,29 @@ class TestChoice:
         for step in range(0, choice.steps, 7):
             assert (choice.at(step).mask[MIDDLE] == first[MIDDLE]).all()
 
-    def test_the_explanation_leaves_empty_what_is_not_measured_of_the_carried_object(self, choice):
+    def test_what_the_second_look_made_is_the_answer_and_what_it_looked_at_stays_a_step(self, body, choice):
+        _, first, _, _ = body
+        seen = [row.step - 1 for row in explain(choice).candidates if "sections" in row.sources]
+        assert seen == [choice.index]
+        assert choice.first_step in (choice.carried_step, choice.candidate_step)
+        assert choice.first_step != choice.index
+        assert dice(choice.mask, first) >= dice(choice.at(choice.first_step).mask, first) - 0.02
+
+    @pytest.mark.parametrize("searched", [0.0, 1.1])  # the candidate counts, or the carried object
+    def test_where_the_network_sees_nothing_the_choice_stays(self, body, regions, monkeypatch, searched):
+        _, first, _, _ = body
+        monkeypatch.setattr(carried_choice, "_SEARCHED", searched)
+        monkeypatch.setattr(carried_choice, "_looked_at_again", nothing_seen)
+        asked = [box_around(first, "z", MIDDLE)]
+        outside = [(1, 1, 1 + int(searched))]  # an answer of its own
+        found = regions.object_at(outside=outside, boxes=asked, slices_so_far=drawn(first, ("z", MIDDLE)))
+        assert found.index == found.first_step == (found.candidate_step if searched == 0 else found.carried_step)
+        assert dice(found.mask, first) > 0.8
+
+    def test_the_explanation_leaves_empty_what_is_not_measured_of_what_was_made(self, choice):
         found = explain(choice)
         said = "\n".join(found.lines(most=choice.steps))
-        assert "carried (1)" in said and "nan" not in said and "nan" not in found.as_csv()
+        assert "carried (1)" in said and "sections (1)" in said and "nan" not in said and "nan" not in found.as_csv()
 
     def test_no_step_holds_other_segments(self, body, regions):
         _, first, second, column = body

@@ -1,8 +1,10 @@
-"""The choice between what is carried from prompted slices and what the direct search of the volume finds there.
+"""The choice between what is carried from prompted slices and what the direct search of the volume finds there, and a second look at
+what was chosen.
 
 Both are asked: candidates made of supervoxels, at a point deep inside the slice answer, and the carried object. A candidate is
-judged by how well it agrees with what is known, the slices; where the best one and the carried object contradict each other, the
-one counts whose size is nearer to what the slices let expect.
+judged by how well it agrees with what is known, the slices: the best one counts where it agrees well with them, else the carried object
+does. The sections of the one that counts are then shown to the network of boxes (``objects/sections.py``), which votes with the
+carried object.
 """
 
 from __future__ import annotations
@@ -17,18 +19,21 @@ import numpy as np
 from ..common.arrays import dice, three
 from ..common.progress import Step, Steps, as_part_of
 from ..images import AXES, Volume
+from ..images.intensity import IntensityScale
 from ..images.resample import mask_to_grid, resized
 from .carry import CarriedObject, DrawnSlices, Place, carry_prompts, kept_near_drawn
 from .object_choice import ObjectChoice
 from .objects.candidates import deepest_point
 from .objects.ranked import CLEARLY_DIFFERENT, SHOWN, Opinions, RankedCandidates
+from .objects.sections import seen_in_sections
 from .planes import AnsweredVoxels, allowed_by, grid_of
-from .prompts import PromptedPlane, Prompts, box_hulls
+from .prompts import PromptedPlane, Prompts
 from .working_grid import WorkingGrid
 
 # All chosen on development volumes, see Testing/benchmarks/segment/volume_prompts.py.
-_SEARCHED = 0.85  # mean Dice of the best candidate with the slice answers, below which the carried object is chosen
-_CONTRADICTION = 0.5  # Dice of both, below which their sizes decide
+_SEARCHED = 0.9  # mean Dice of the best candidate with the slice answers, below which the carried object is chosen
+_SECTIONS_SHARE = 0.6  # of the vote of the network, which is shown the sections, and the carried object
+_MADE = ("carried", "sections")  # names of what is made of the slices, as sources
 _SMALLEST_STEP = 1.02  # ratio of the sizes of neighbouring steps, at least
 
 
@@ -39,6 +44,7 @@ def prompted_choice(
     prompts: Prompts,
     *,
     settings,
+    scale: IntensityScale,
     device="auto",
     radius_mm=None,
     excluded=None,
@@ -47,7 +53,8 @@ def prompted_choice(
     """The object in the volume that ``prompts`` show, as a generator of progress steps.
 
     :param volume: the ordered one, and all other parameters in its order, as those of ``grid``.
-    :param objects: the :class:`VolumeObjects` on ``grid``. Other parameters and errors: see :func:`carry_prompts`.
+    :param objects: the :class:`VolumeObjects` on ``grid``. ``scale``: of the intensities. Other parameters and errors: see
+        :func:`carry_prompts`.
     """
     extent = grid.extent
     prompts = prompts.checked(extent)
@@ -55,35 +62,51 @@ def prompted_choice(
         volume, prompts, extent=extent, axis=grid.axis, settings=settings, device=device,
         slices_so_far=slices_so_far, excluded=excluded,
     )  # fmt: skip
-    carried = yield from as_part_of(steps, 0.0, 0.7)
+    carried = yield from as_part_of(steps, 0.0, 0.6)
     slices = _Slices(carried.drawn, volume, grid, objects.graph)
     steps = objects.ranked_steps(slices.point, radius_mm=radius_mm, agreement=slices.agreement)
-    ranked = yield from as_part_of(steps, 0.7, 0.9)
-    yield Step(0.9, "Comparing answers")
+    ranked = yield from as_part_of(steps, 0.6, 0.8)
+    yield Step(0.8, "Comparing answers")
     allowed = allowed_by(prompts, volume, extent)
 
     def kept(mask: np.ndarray) -> np.ndarray:
         return kept_near_drawn(mask, slices.answered, prompts, extent, allowed, excluded)
 
     ladder = _Ladder(objects, ranked, carried, grid, kept, _left_on_grid(grid, allowed, excluded))
-    expected = _expected_voxels(carried.drawn, prompts, volume)
-    ladder.choose(slices.dice(ladder.candidate), expected)
+    ladder.searched = slices.dice(ladder.candidate) >= _SEARCHED
+    first = ladder.native(ladder.first_step)
+    array = volume.array[extent.slices]
+    looking = _looked_at_again(first, carried, lambda place: scale.apply(array[place]))
+    ladder.choose((yield from as_part_of(looking, 0.85, 1.0)))
     elsewhere = [v for v in prompts.outside_voxels if not any((a, v[n]) in carried.drawn for n, a in enumerate(AXES))]
     return CarriedChoice(ladder, objects, grid, [(grid.to_work(v), False) for v in elsewhere])
 
 
+def _looked_at_again(first: np.ndarray, carried: CarriedObject, features) -> Steps[np.ndarray]:
+    """How likely each voxel of the extent belongs to the object, float32: what the network says of the sections of ``first``, and the
+    carried object."""
+    likely = np.zeros(first.shape, np.float32)
+    if not first.any():  # other segments have taken all of it
+        return likely
+    part, seen = yield from seen_in_sections(first, features)
+    own, sure = carried.mask[part], carried.confidence[part]
+    likely[part] = _SECTIONS_SHARE * seen + (1 - _SECTIONS_SHARE) * np.where(own, sure, 1 - sure)
+    return likely
+
+
 class CarriedChoice(ObjectChoice):
-    """An :class:`ObjectChoice` one step of which is the carried object, at the image's own resolution; all others are candidates
-    of the direct search, each with the slices as they were answered.
+    """An :class:`ObjectChoice` two steps of which have the image's own resolution: the carried object, and what the second look made
+    of it or of the best candidate. All others are candidates of the direct search; all hold the slices as they were answered.
 
     Attributes: ``carried`` (:class:`CarriedObject`, as the volume is stored), ``carried_step`` (its step on the ladder),
-    ``candidate_step`` (that of the best candidate).
+    ``candidate_step`` (that of the best candidate), ``first_step`` (the one of both that was looked at again).
     """
 
     def __init__(self, ladder: _Ladder, objects, grid: WorkingGrid, edits, index: int | None = None):
         super().__init__(ladder.ranked, objects, grid, edits, index)
         self._ladder = ladder
-        self.carried_step, self.candidate_step = ladder.place, ladder.candidate_step
+        self.carried_step, self.candidate_step = ladder.carried_step, ladder.candidate_step
+        self.first_step = ladder.first_step
 
     @cached_property
     def carried(self) -> CarriedObject:
@@ -102,23 +125,25 @@ class CarriedChoice(ObjectChoice):
         return CarriedChoice(self._ladder, self._objects, self._grid, self._edits, index)
 
     def opinions(self) -> Opinions:
-        """Those of the candidates, and as the last row the carried object, of which nothing is measured."""
+        """Those of the candidates, and as the last rows the objects that were made, of which nothing is measured."""
         found = super().opinions()
-        empty = np.full((1, found.table.shape[1]), np.nan, found.table.dtype)
-        votes = np.zeros((len(found.votes) + 1, found.votes.shape[1] + 1), found.votes.dtype)
-        votes[:-1, :-1], votes[-1, -1] = found.votes, 1
+        made = len(self._ladder.made)
+        votes = np.pad(found.votes, ((0, made), (0, made)))
+        votes[-made:, -made:] = np.eye(made, dtype=votes.dtype)
         return replace(
-            found, table=np.concatenate((found.table, empty)), votes=votes, sources=(*found.sources, "carried"),
-            learned=np.append(found.learned, np.nan), hand=np.append(found.hand, np.nan),
+            found, table=_with_nan(found.table, made), votes=votes, sources=(*found.sources, *_MADE[:made]),
+            learned=_with_nan(found.learned, made), hand=_with_nan(found.hand, made),
         )  # fmt: skip
 
     def _vote(self) -> np.ndarray:
-        """Half of the vote is that of the candidates, half the probability of the carried object."""
+        """Half of the vote is that of the candidates, half that of the carried object and the second look."""
         scores = np.array(self._ranked.scores, np.float64)
-        scores[self.carried_step] = -np.inf
-        carried = self._ladder.carried
-        likely = np.where(carried.mask, carried.confidence, 1 - carried.confidence)
-        return (self._share(scores) + resized(likely, self._grid.shape)) / 2
+        scores[[step for step in range(self.steps) if self._ladder.is_made(step)]] = -np.inf
+        return (self._share(scores) + self._ladder.likely) / 2
+
+
+def _with_nan(array: np.ndarray, rows: int) -> np.ndarray:
+    return np.concatenate((array, np.full((rows, *array.shape[1:]), np.nan, array.dtype)))
 
 
 class _Slices:
@@ -164,83 +189,94 @@ class _Slices:
 
 
 class _Ladder:
-    """Candidates from small to large with the carried object among them.
+    """Candidates from small to large with what was made of the prompted slices among them.
 
-    Attributes: ``ranked`` (what is left of each step on the working grid), ``place`` (step of the carried object), ``carried``,
-    ``candidate`` (the best candidate, on the working grid, bool), ``candidate_step`` (its step).
+    Attributes: ``ranked`` (what is left of each step on the working grid; after :meth:`choose`), ``carried``, ``made`` (masks over the
+    extent by the names in :data:`_MADE`), ``candidate`` (the best candidate, on the working grid, bool), ``searched`` (whether it
+    counts more than the carried object), ``likely`` (how likely each sample of that grid belongs to the object; after :meth:`choose`).
 
     :param found: the candidates. ``kept``: what of a mask over the extent may stay. ``left``: the same on the working grid, bool.
     """
 
     def __init__(self, objects, found: RankedCandidates, carried: CarriedObject, grid: WorkingGrid, kept, left):
         self.carried, self.kept, self._found, self._grid = carried, kept, found, grid
-        self._carried_work = mask_to_grid(carried.mask, grid.shape)
-        masks = _Masks(found.masks, left, range(len(found.masks)), self._carried_work)
-        self.candidate = masks[found.best]
+        self.made: list[np.ndarray] = []
+        self.searched = False
         sets = objects.measured(found.point).candidates.sets
         steps = list(range(len(found.masks)))
         if left is not None:  # which makes some of them alike
             held = np.bincount(objects.graph.labels[left], minlength=objects.graph.count)
             steps = _clearly_larger(sets[list(found.numbers)] @ held, found.best)
-        size = np.count_nonzero(self._carried_work)
-        self.place = bisect_left(steps, size, key=lambda number: np.count_nonzero(masks[number]))
-        self._steps: list[int | None] = [*steps[: self.place], None, *steps[self.place :]]  # None: the carried object
-        self._masks = _Masks(found.masks, left, self._steps, self._carried_work)
-        self.candidate_step = self._steps.index(found.best)
+        self._steps = steps  # numbers of candidates; -1 is the first of those that were made
+        self._masks = _Masks(found.masks, left, self._steps)
         self._rows = len(sets)
+        self.candidate = self._masks[self.candidate_step]
+        self._insert(carried.mask)
 
-    def choose(self, agreement: float, expected: float) -> None:
-        """Makes ``ranked``.
+    @property
+    def first_step(self) -> int:
+        return self.candidate_step if self.searched else self.carried_step
 
-        :param agreement: of the best candidate with the slices, 0 to 1. ``expected``: size of the object, voxels of the image.
-        """
-        found = self._found
-        first, second = self.candidate_step, self.place
-        if self._carried_is_better(agreement, expected):
-            first, second = second, first
-        shown = [first]
-        for step in (second, *(self._steps.index(n) for n in found.alternatives[1:] if n in self._steps)):
+    @property
+    def candidate_step(self) -> int:
+        return self._steps.index(self._found.best)
+
+    @property
+    def carried_step(self) -> int:
+        return self._steps.index(-1)
+
+    def is_made(self, step: int) -> bool:
+        return self._steps[step] < 0
+
+    def _insert(self, mask: np.ndarray) -> None:
+        work = mask_to_grid(mask, self._grid.shape)
+        size = np.count_nonzero(work)
+        place = bisect_left(range(len(self._steps)), size, key=lambda step: np.count_nonzero(self._masks[step]))
+        self.made.append(mask)
+        self._masks.made.append(work)
+        self._steps.insert(place, -len(self.made))
+
+    def choose(self, likely: np.ndarray) -> None:
+        """Makes ``ranked`` and ``likely``; see :func:`_looked_at_again`."""
+        found, self.likely = self._found, resized(likely, self._grid.shape)
+        if (likely > 0.5).any():
+            self._insert(self.kept(likely > 0.5))
+        order = [found.best, -1] if self.searched else [-1, found.best]
+        order = [*range(-len(self.made), -1), *order, *found.alternatives[1:]]
+        shown: list[int] = []
+        for step in (self._steps.index(n) for n in order if n in self._steps):
             if len(shown) < SHOWN and all(dice(self._masks[step], self._masks[n]) < CLEARLY_DIFFERENT for n in shown):
                 shown.append(step)
-        # The carried object has no score of its own: it counts as about as good as the best candidate.
-        own = found.scores[found.best] + (1e-3 if first == self.place else -1e-3)
-        scores = np.array([own if n is None else found.scores[n] for n in self._steps])
-        numbers = tuple(self._rows if n is None else found.numbers[n] for n in self._steps)
+        # What was made has no score of its own: it counts as about as good as the best candidate.
+        best = found.scores[found.best]
+        own = {-1: best + (-1e-3 if self.searched else 1e-3), -2: best + 2e-3}
+        scores = np.array([own[n] if n < 0 else found.scores[n] for n in self._steps])
+        numbers = tuple(self._rows + ~n if n < 0 else found.numbers[n] for n in self._steps)
         worth = tuple(map(float, scores))
-        self.ranked = RankedCandidates(self._masks, scores, first, tuple(shown), numbers, worth, found.point)
+        self.ranked = RankedCandidates(self._masks, scores, shown[0], tuple(shown), numbers, worth, found.point)
 
     def native(self, step: int) -> np.ndarray:
         """The mask of a step over the extent, bool ``[K, J, I]``."""
         number = self._steps[step]
-        if number is None:
-            return self.carried.mask
+        if number < 0:
+            return self.made[~number]
         return self.kept(self._grid.to_native(np.asarray(self._found.masks[number], bool), mask_to_grid))
-
-    def _carried_is_better(self, agreement: float, expected: float) -> bool:
-        if agreement < _SEARCHED:
-            return True
-        if dice(self.candidate, self._carried_work) >= _CONTRADICTION:
-            return False
-        voxels = self.carried.mask.size / self.candidate.size  # of the image in one sample of the grid
-        size, carried = int(np.count_nonzero(self.candidate)) * voxels, int(np.count_nonzero(self.carried.mask))
-        return _off(carried, expected) < _off(size, expected)
 
 
 class _Masks(Sequence[np.ndarray]):
-    """The masks of ``steps``: numbers in ``masks``, of which stays what is ``left`` (None: all); None: ``own``."""
+    """The masks of ``steps``: numbers in ``masks``, of which stays what is ``left`` (None: all), or below 0 those that were ``made``."""
 
-    def __init__(
-        self, masks: Sequence[np.ndarray], left: np.ndarray | None, steps: Sequence[int | None], own: np.ndarray
-    ):
-        self._masks, self._left, self._steps, self._own = masks, left, steps, own
+    def __init__(self, masks: Sequence[np.ndarray], left: np.ndarray | None, steps: list[int]):
+        self._masks, self._left, self._steps = masks, left, steps
+        self.made: list[np.ndarray] = []
 
     def __len__(self) -> int:
         return len(self._steps)
 
     def __getitem__(self, index):  # the mask of one step
         number = self._steps[index]
-        if number is None:
-            return self._own.copy()
+        if number < 0:
+            return self.made[~number].copy()
         mask = np.asarray(self._masks[number], bool)
         return mask if self._left is None else mask & self._left
 
@@ -276,17 +312,3 @@ def _area(key: Place, mask: np.ndarray, volume: Volume) -> float:
     else:
         pixel = float(np.prod(volume.spacing)) / volume.spacing[AXES.index(key[0])]
     return np.count_nonzero(mask) * pixel
-
-
-def _expected_voxels(drawn: DrawnSlices, prompts: Prompts, volume: Volume) -> float:
-    """How many voxels an ellipsoid has that fills the boxes, or a ball whose section is as large as the largest slice answer."""
-    hulls = [] if prompts.planes else box_hulls(prompts.boxes, room=0)
-    if hulls:
-        return sum(float(np.pi / 6 * np.prod(hull.size)) for hull in hulls)
-    key, mask = _largest(drawn, volume)
-    area = _area(key, mask, volume)
-    return 4 / 3 * np.pi * (area / np.pi) ** 1.5 / float(np.prod(volume.spacing))
-
-
-def _off(size: float, expected: float) -> float:
-    return abs(float(np.log(max(size, 1) / max(expected, 1))))

@@ -205,8 +205,8 @@ class Regions:
         key = (prompts, radius_mm, _digest(excluded), known)
         if key not in self._ranked:
             steps = prompted_choice(
-                self.volume.ordered, self._grid, self._objects, prompts, settings=self.settings, device=self.device,
-                radius_mm=radius_mm, excluded=excluded, slices_so_far=slices_so_far,
+                self.volume.ordered, self._grid, self._objects, prompts, settings=self.settings, scale=self._scale,
+                device=self.device, radius_mm=radius_mm, excluded=excluded, slices_so_far=slices_so_far,
             )  # fmt: skip
             self._ranked = {key: (yield from as_part_of(steps, 0.0, 1.0))}
         return self._ranked[key]
