@@ -9,7 +9,7 @@ import pytest
 from command_line import s3net_here as s3net
 from loop_folders import drawn, patient, write_patients
 
-from S3NetSegmentLib.engine import ResourceError
+from S3NetSegmentLib.engine import ResourceError, Volume
 from S3NetSegmentLib.engine.cohort_loop import proposing
 from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
 from S3NetSegmentLib.engine.images.writing import write_segmentation
@@ -148,3 +148,16 @@ def test_an_odd_drawing_is_told_in_a_note_and_not_as_a_warning_of_python(scans, 
     done = s3net("cohort", scans, "accept", "anna", "--segmentation", tmp_path / "odd.seg.nrrd", "--quiet")
     assert done.returncode == 0 and "s3net: note: " in done.stderr and "holds label value 2" in done.stderr
     assert "ImageWarning" not in done.stderr
+
+
+def test_a_label_map_of_a_part_of_the_image_is_told(scans, tmp_path):
+    volume, labels = patient(0)
+    for name, part in (("part", labels[:, :-6]), ("whole", labels)):
+        write_segmentation(
+            drawn(Volume(volume.array[:, : part.shape[1]], volume.ijk_to_ras), part), tmp_path / f"{name}.nii.gz"
+        )
+        done = s3net(
+            "cohort", scans, "accept", "anna", "--segmentation", tmp_path / f"{name}.nii.gz", "--replace", "--quiet"
+        )
+        assert done.returncode == 0, done.stderr
+        assert ("% of its image, and what lies beside counts as background" in done.stderr) == (name == "part")

@@ -206,12 +206,12 @@ def _accept(arguments, store, progress) -> tuple[dict, list[str]]:
 
     segmentation, source = None, ""
     if arguments.segmentation:
-        segmentation, source = _segmentation(arguments.segmentation, arguments.labels), arguments.segmentation
+        segmentation = _segmentation(arguments.segmentation, arguments.labels)
     elif arguments.empty:
         segmentation, source = _nothing(store, arguments.case), "said to be empty"
     found = accept(
         store, arguments.case, segmentation, same=dict(arguments.same or ()), new_segments=arguments.new_segments,
-        replace=arguments.replace, empty=arguments.empty, source=os.path.basename(source),
+        replace=arguments.replace, empty=arguments.empty, source=source, file=arguments.segmentation,
     )  # fmt: skip
     facts = {"case": arguments.case, "output": os.path.abspath(found.path), "changed": found.changed}
     return {**facts, "progress": cohort_state(store).progress}, list(found.notes)

@@ -15,7 +15,7 @@ from ..common.errors import InputError
 from ..common.json_file import read_json
 from ..images import Segmentation
 from ..images.files import rename_over, replacing
-from ..images.formats.seg_nrrd import on_grid_of, read_segmentation
+from ..images.formats.seg_nrrd import note_covered_part, on_grid_of, read_segmentation
 from ..images.reading import read_alone
 from .segment_names import CohortSegments, paired
 from .store import ACCEPTED, HISTORY, PROPOSED, CaseImage, CohortStore, now, who
@@ -56,6 +56,7 @@ def accept(
     replace: bool = False,
     empty: bool = False,
     source: str = "",
+    file: str | os.PathLike | None = None,
 ) -> Accepted:
     """Accepts ``segmentation`` (None: the proposal) for ``case``.
 
@@ -64,7 +65,7 @@ def accept(
     :param new_segments: segments that the cohort does not know are added to it.
     :param replace: also if the case is accepted already; what it was is kept in its history.
     :param empty: also if the segmentation holds nothing.
-    :param source: what the segmentation is, for the record, e.g. the name of its file.
+    :param source: what the segmentation is, for the record; ``file``: where it was read from, which is told in place of that.
     :raises UnknownSegmentsError: names of segments that the cohort does not know.
     :raises InputError: no such case, an unreadable image, one that is no longer ``image``, a segmentation on another grid or without
         anything in it, a case that is accepted already, or that somebody else accepts at this moment.
@@ -99,6 +100,9 @@ def accept(
                 )
             proposal = None
         placed = on_grid_of(segmentation, read_alone(path) if image is None else image.volume)
+        if file is not None:
+            note_covered_part(Path(file), segmentation, placed)
+            source = os.path.basename(file)
         if not empty and not any(placed.mask(s).any() for s in placed.segments):
             raise InputError(
                 f"the segmentation of case {case!r} holds nothing; draw it, or say that the case shows nothing (--empty)"

@@ -115,6 +115,17 @@ def on_grid_of(segmentation: Segmentation, image: Volume) -> Segmentation:
     return placed
 
 
+def note_covered_part(path: Path, segmentation: Segmentation, placed: Segmentation) -> None:
+    """Issues ImageWarning if the label file at ``path``, put onto its image as ``placed``, covers a part of it alone. A DICOM SEG
+    does so where nothing is drawn elsewhere."""
+    own, whole = (math.prod(s.layers[0].shape) for s in (segmentation, placed))
+    if own < whole and not (path.is_dir() or is_dicom_seg(path)):
+        image_warning(
+            f"{str(path)!r}: it covers only {max(own / whole, 0.001):.1%} of its image, and what lies beside counts as background; if "
+            "that was not looked at, draw on the whole image, or cut the image to the same part"
+        )
+
+
 def _from_seg_nrrd(path: Path, keys: Mapping[str, str]) -> Segmentation:
     if any(
         "fractional" in keys.get(f"Segmentation_{which}Representation", "").lower() for which in ("Master", "Source")

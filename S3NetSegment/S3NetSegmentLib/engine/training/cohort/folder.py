@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...common.errors import InputError, image_warning
+from ...common.errors import InputError
 from ...common.json_file import read_json
 from ...common.progress import Step, Steps
 from ...images import Segmentation, Volume
@@ -29,7 +28,7 @@ from ...images.dicom.series import is_dicom
 from ...images.files import file_head, stem_of, suffix_of
 from ...images.formats.itk_file import header_matrix, opened
 from ...images.formats.nifti import is_nifti, nifti_grid
-from ...images.formats.seg_nrrd import on_grid_of, read_segmentation
+from ...images.formats.seg_nrrd import note_covered_part, on_grid_of, read_segmentation
 from ...images.formats.tiff import is_tiff
 from ...images.image_warnings import collected_image_warnings, grouped_warnings
 from ...images.label_names import read_label_names
@@ -208,7 +207,7 @@ def read_cohort(
                     segmentation = read_segmentation(case.label)
                     placed = case._placed(segmentation, None)
                     segments[name] = placed.segments
-                    _note_part(case.label, segmentation, placed)
+                    note_covered_part(case.label, segmentation, placed)
                 warned += found
             cases.append(case)
         except InputError as error:
@@ -236,17 +235,6 @@ def image_hash(*channels: Volume) -> str:
         for plane in volume.array:
             digest.update(np.ascontiguousarray(plane, dtype="<f4").data)
     return digest.hexdigest()
-
-
-def _note_part(path: Path, segmentation: Segmentation, placed: Segmentation) -> None:
-    """Issues ImageWarning if the label file at ``path``, put onto its image as ``placed``, covers a part of it alone. A DICOM SEG
-    does so where nothing is drawn elsewhere."""
-    own, whole = (math.prod(s.layers[0].shape) for s in (segmentation, placed))
-    if own < whole and not (path.is_dir() or is_dicom(path, file_head(path))):
-        image_warning(
-            f"{str(path)!r}: it covers only {max(own / whole, 0.001):.1%} of its image, and what lies beside counts as background; if "
-            "that was not looked at, draw on the whole image, or cut the image to the same part"
-        )
 
 
 def _files_by_case(folder: Path, notes: list[str]) -> dict[str, Path]:
