@@ -189,6 +189,46 @@ def test_decisions_are_those_of_the_definition(frame):
         assert sums[:, 0, c].numpy() == pytest.approx((expected[:, c] * (classes == c)).sum((1, 2)), abs=1e-2)
 
 
+def small_vote(frame):
+    """A vote that knows a small body only, and nothing beside it."""
+    soft = torch.zeros(DEPTH, CLASSES, *frame.work_shape)
+    soft[3:7, 1, 8:11, 9:12] = 0.5
+    grown = np.zeros((DEPTH, *frame.box.shape), np.uint8)
+    grown[3:7, 16:20, 14:18] = 1
+    return Vote(frame, 0, DEPTH - 1, soft, grown, 0.5, 1.0, torch.ones(DEPTH, CLASSES))
+
+
+def test_what_comes_after_the_sure_voxels_may_lie_beyond_what_was_voted_on_before(frame):
+    again = np.zeros((DEPTH, *frame.box.shape), np.uint8)
+    again[1:9, 2:34, 2:40] = 2
+    wanted, asked = small_vote(frame), small_vote(frame)
+    run_to_end(asked.sure_voxels(0.45))  # keeps some of what it computed
+    for one in (wanted, asked):
+        one.add_second(again, 0.6)
+    expected, found = run_to_end(wanted.decisions()), run_to_end(asked.decisions())
+    assert (found[0] == expected[0]).all() and (found[0] == 2).any()
+    assert found[1] == pytest.approx(expected[1], abs=1e-5)
+
+
+def test_what_was_seen_of_a_class_is_half_of_what_counts_for_it(frame):
+    height, width = frame.box.shape
+    part = slice(2, 6), slice(4, height - 4), slice(6, width - 2)
+    likely = np.random.default_rng(0).random([s.stop - s.start for s in part], np.float32)
+    plain, asked = small_vote(frame), small_vote(frame)
+    before, _, _ = run_to_end(plain.decisions())
+    asked.add_seen(1, part, likely)
+    classes, sureness, _ = run_to_end(asked.decisions())
+    seen = np.zeros(classes.shape, np.float32)
+    seen[part] = likely
+    assert (classes[part][likely > 0.98][before[part][likely > 0.98] == 1] == 1).all()
+    far = np.ones(classes.shape, bool)
+    far[2:8, 12:24, 10:22] = False  # nothing but what was seen speaks for the class there
+    assert (classes[far] == 0).all() and sureness[far & (seen > 0)] == pytest.approx(
+        1 - seen[far & (seen > 0)] / 2, abs=1e-4
+    )
+    assert ((classes == 1) & (seen == 0)).sum() < 0.5 * ((before == 1) & (seen == 0)).sum()
+
+
 def test_sure_voxels_are_those_of_the_blurred_vote(frame):
     across = 0.7 * frame.spacing[1] / frame.spacing[0]
     blurred = ndimage.gaussian_filter(by_definition(frame), (across, 0, 0.7, 0.7), mode="nearest", truncate=3.0)

@@ -11,6 +11,7 @@ from S3NetSegmentLib.engine.few_shot.registration import alignment
 from S3NetSegmentLib.engine.few_shot.registration.alignment import align
 from S3NetSegmentLib.engine.few_shot.registration.deformation import deformed, warped
 from S3NetSegmentLib.engine.few_shot.registration.picture import Scaled, covered
+from S3NetSegmentLib.engine.few_shot.vote import propagation
 from S3NetSegmentLib.engine.images import Extent
 from S3NetSegmentLib.engine.images.intensity import intensity_scale
 
@@ -105,6 +106,26 @@ def test_small_displacements_are_recovered(spacing):
 
 
 # ---- the whole way ----
+
+
+def test_where_nothing_is_drawn_in_the_volume_the_network_of_boxes_sees_each_segment(monkeypatch):
+    """What is expected is that of the vote before, and a drawing in the volume itself needs no second look."""
+    (support, drawn), (query, true) = small_organs(), small_organs(shift=(4, 2, 0), seed=1)
+    seen = []
+
+    def looking(mask, features):
+        seen.append(mask)
+        assert features((slice(0, 5), 3, slice(1, 7))).shape == (5, 6, 1)
+        return _at_once((tuple(slice(0, n) for n in mask.shape), np.zeros(mask.shape, np.float32)))
+
+    plain = transferred(query, SupportVolume(support, drawn, "z"))
+    monkeypatch.setattr(propagation, "seen_in_sections", looking)
+    blind = transferred(query, SupportVolume(support, drawn, "z"))
+    assert len(seen) == 2 and min(dice(plain.labels, true, v) for v in (1, 2)) > 0.8
+    assert np.count_nonzero(blind.labels) < np.count_nonzero(plain.labels)
+    assert blind.expected_dice == pytest.approx(plain.expected_dice, abs=0.02)
+    transferred(query, drawn=[DrawnSlice("z", 7, true[7])])
+    assert len(seen) == 2
 
 
 def test_a_fully_drawn_volume_is_laid_over_another_patient():

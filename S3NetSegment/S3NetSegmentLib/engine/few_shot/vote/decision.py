@@ -13,6 +13,7 @@ from scipy import ndimage
 from ...common.arrays import bounding_box, two
 from ...common.device import one_threaded
 from ...common.progress import Step, Steps
+from ...segment.objects.sections import Part
 from ..frame import Frame, Window
 
 # Parts: "carried" (registration with appearance), "registered" (registration alone), "grown" (GrowCut), "appearance".
@@ -42,6 +43,7 @@ _FURTHER_GAIN = 0.01  # Dice that a further part must gain on hidden slices
 _GROW_BLUR = 0.7  # pixels, of GrowCut's labels and of the vote before its sure voxels are taken
 _VALUES_AT_ONCE = 600_000  # voxels times classes decided in one step, about 0.05 s
 _VALUES_KEPT = 60_000_000  # voxels times classes of a vote that is not made a second time
+_SEEN = 0.5  # of what counts for a class: what the network says of its sections, chosen on pairs of patients
 _NOTHING = 0.02  # share of all segments together, below which a voxel is background
 _MARGIN = 5  # pixels around everything else
 _CORNERS_TOUCH = np.ones((3, 3), bool)
@@ -185,17 +187,35 @@ class Vote:
         self._grown, self._share, self._blur = grown, grown_share, _GROW_BLUR * grown_blur
         self._again: np.ndarray | None = None
         self._again_share = 0.0
+        self._seen: dict[int, tuple[slice, Window, torch.Tensor]] = {}
         self._count = last - first + 1
         self._window = self._window_of_votes()
-        self._votes: dict[int, torch.Tensor] = {}
-        self._grown_blurred = None if grown is None else self._blurred(partial(self._one_hot, grown), self._blur)
+        self._start_anew()
 
     def add_second(self, labels: np.ndarray, share: float) -> None:
         """Mixes the classes ``[n, H, W]`` of a second GrowCut in with weight ``share``."""
         self._again, self._again_share = labels, share
-        window = _union(self._window, _window_around(np.any(labels > 0, 0)))
+        self._widen(_window_around(np.any(labels > 0, 0)))
+
+    def add_seen(self, c: int, part: Part, likely: np.ndarray) -> None:
+        """Mixes in how ``likely`` the voxels of a ``part`` of ``[n, H, W]`` belong to class ``c``, and none elsewhere: half of what counts
+        for that class."""
+        slices, *window = part
+        self._seen[c] = slices, two(window), torch.from_numpy(likely)
+        self._widen(two(window))
+
+    def _widen(self, window: Window) -> None:
+        """Votes in ``window``, too."""
+        window = _union(self._window, window)
         if window != self._window:
-            self._window, self._votes = window, {}
+            self._window = window
+            self._start_anew()
+
+    def _start_anew(self) -> None:
+        """Forgets what was computed in another window."""
+        self._votes: dict[int, torch.Tensor] = {}
+        grown = self._grown
+        self._grown_blurred = None if grown is None else self._blurred(partial(self._one_hot, grown), self._blur)
 
     @one_threaded
     def sure_voxels(self, least: float) -> Steps[np.ndarray]:
@@ -225,7 +245,7 @@ class Vote:
             shares = self._vote(n)
             if again is not None:
                 shares = torch.lerp(shares, again.at(n), self._again_share)
-            shares = shares / shares.sum(0)
+            shares = self._with_seen(n, shares / shares.sum(0))
             best, winner = shares.max(0)
             sums[n, 2], sums[n, 3] = shares.sum((1, 2)), shares.amax((1, 2))
             for c in range(self._classes):
@@ -233,6 +253,21 @@ class Vote:
                 sums[n, 0, c], sums[n, 1, c] = (shares[c] * mine).sum(), mine.sum()
             classes[(n, *self._window)], sureness[(n, *self._window)] = winner.numpy(), best.numpy()
         return classes, sureness, sums
+
+    def _with_seen(self, n: int, shares: torch.Tensor) -> torch.Tensor:
+        """``shares`` ``[C, H', W']`` with what :meth:`add_seen` has added for slice ``n``."""
+        if not self._seen:
+            return shares
+        top, left = (s.start for s in self._window)
+        mixed = shares.clone()
+        for c, (slices, (rows, columns), found) in self._seen.items():
+            own = torch.zeros_like(shares[c])
+            if slices.start <= n < slices.stop:
+                place = slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left)
+                own[place] = found[n - slices.start]
+            mixed[c] = torch.lerp(shares[c], own, _SEEN)
+        mixed[0] = (1 - mixed[1:].sum(0)).clamp(min=0)
+        return mixed / mixed.sum(0)
 
     @property
     def _at_once(self) -> int:
