@@ -26,6 +26,7 @@ from S3NetSegmentLib.engine.few_shot.vote.decision import (
     normalised,
     prior_mix,
     side_with_grown,
+    small_parts,
     weighted_mix,
 )
 from S3NetSegmentLib.engine.few_shot.vote.presence import presence
@@ -348,3 +349,12 @@ def test_an_empty_drawn_slice_ends_the_segment_there():
     free, ended = (propagated(long, [*long.drawn(6), *more]) for more in ([], [empty]))
     assert free[15].any()
     assert not ended[13:].any() and long.dice(ended, slices=slice(0, 9)) > 0.85
+
+
+def test_parts_far_smaller_than_the_largest_one_are_small():
+    mask = np.zeros((6, 20, 20), bool)
+    mask[1:5, 2:12, 2:12] = mask[1:3, 15:18, 15:18] = mask[4, 14:19, 3:10] = True
+    expected = mask.copy()
+    expected[:, :13, :13] = False
+    assert (small_parts(mask, 0.15) == expected).all()
+    assert not small_parts(mask, 0.02).any() and not small_parts(np.zeros_like(mask), 0.15).any()

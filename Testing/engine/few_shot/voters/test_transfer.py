@@ -128,6 +128,23 @@ def test_where_nothing_is_drawn_in_the_volume_the_network_of_boxes_sees_each_seg
     assert len(seen) == 2
 
 
+def test_small_parts_of_a_segment_stay_though_the_network_does_not_see_them(monkeypatch):
+    (support, drawn), (query, true) = small_organs(), small_organs(seed=1)
+    merged, wanted = ((labels > 0).astype(np.uint8) for labels in (drawn, true))
+    monkeypatch.setattr(propagation, "_ISLAND", 0.9)  # the smaller organ is an island
+    sizes = [np.count_nonzero(true == v) for v in (1, 2)]
+    assert min(sizes) < 0.85 * max(sizes)
+    small = true == 1 + int(np.argmin(sizes))
+
+    def blind(mask, features):
+        return _at_once((tuple(slice(0, n) for n in mask.shape), np.zeros(mask.shape, np.float32)))
+
+    monkeypatch.setattr(propagation, "seen_in_sections", blind)
+    found = transferred(query, SupportVolume(support, merged, "z")).labels
+    assert np.count_nonzero(found[small]) > 0.8 * np.count_nonzero(small)
+    assert np.count_nonzero(found[(wanted > 0) & ~small]) < 0.8 * np.count_nonzero((wanted > 0) & ~small)
+
+
 def test_a_fully_drawn_volume_is_laid_over_another_patient():
     support, drawn = small_organs()
     query, true = small_organs(shift=(5, -4, 3), turn=0.15, grow=1.08, seed=1)

@@ -37,6 +37,7 @@ from .decision import (
     normalised,
     prior_mix,
     side_with_grown,
+    small_parts,
     weighted_mix,
 )
 from .presence import FINDING_ENDS, MIDDLE, flat_classes, presence, reach
@@ -47,6 +48,7 @@ UNDRAWN_SURE = (
     0.9  # probability above which a drawing in another volume seeds GrowCut where nothing is drawn in this one
 )
 _SLICES_A_STEP = 8
+_ISLAND = 0.15  # of the largest part of a segment; smaller ones are no matter for a second look
 _HIDDEN_SLICES = 6  # at most so many drawn slices are hidden in turn
 
 
@@ -119,9 +121,12 @@ class Propagation:
         picture = self.frame.native[self.first : self.last + 1]
         found = [c for c in range(1, self.drawing.classes) if (classes == c).any()]
         for number, c in enumerate(found):
-            looking = seen_in_sections(classes == c, lambda place: picture[place][..., None] / np.float32(GREY_STEPS))
+            mask = classes == c
+            looking = seen_in_sections(mask, lambda place: picture[place][..., None] / np.float32(GREY_STEPS))
             begin, share = 0.1 + 0.9 * number / len(found), 0.9 / len(found)
-            vote.add_seen(c, *(yield from as_part_of(looking, begin, begin + share)))
+            part, likely = yield from as_part_of(looking, begin, begin + share)
+            likely[small_parts(mask[part], _ISLAND)] = 1  # the network knows nothing of scattered spots
+            vote.add_seen(c, part, likely)
         return sums
 
     def _finish(self, vote: Vote, sums: torch.Tensor | None = None) -> Steps[None]:
