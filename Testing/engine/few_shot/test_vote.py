@@ -26,7 +26,6 @@ from S3NetSegmentLib.engine.few_shot.vote.decision import (
     normalised,
     prior_mix,
     side_with_grown,
-    small_parts,
     weighted_mix,
 )
 from S3NetSegmentLib.engine.few_shot.vote.presence import presence
@@ -216,18 +215,16 @@ def test_what_was_seen_of_a_class_is_half_of_what_counts_for_it(frame):
     part = slice(2, 6), slice(4, height - 4), slice(6, width - 2)
     likely = np.random.default_rng(0).random([s.stop - s.start for s in part], np.float32)
     plain, asked = small_vote(frame), small_vote(frame)
-    before, _, _ = run_to_end(plain.decisions())
+    before, sure, _ = run_to_end(plain.decisions())
     asked.add_seen(1, part, likely)
     classes, sureness, _ = run_to_end(asked.decisions())
     seen = np.zeros(classes.shape, np.float32)
     seen[part] = likely
-    assert (classes[part][likely > 0.98][before[part][likely > 0.98] == 1] == 1).all()
-    far = np.ones(classes.shape, bool)
-    far[2:8, 12:24, 10:22] = False  # nothing but what was seen speaks for the class there
-    assert (classes[far] == 0).all() and sureness[far & (seen > 0)] == pytest.approx(
-        1 - seen[far & (seen > 0)] / 2, abs=1e-4
-    )
-    assert ((classes == 1) & (seen == 0)).sum() < 0.5 * ((before == 1) & (seen == 0)).sum()
+    share = np.where(before == 1, sure, 1 - sure)  # nothing speaks for class 2
+    expected = (share + seen) / 2
+    assert 50 < (expected > 0.5).sum() < (before == 1).sum()
+    assert np.maximum(expected, 1 - expected) == pytest.approx(sureness, abs=1e-3)
+    assert ((classes == 1) == (expected > 0.5))[abs(expected - 0.5) > 1e-3].all()
 
 
 def test_sure_voxels_are_those_of_the_blurred_vote(frame):
@@ -349,12 +346,3 @@ def test_an_empty_drawn_slice_ends_the_segment_there():
     free, ended = (propagated(long, [*long.drawn(6), *more]) for more in ([], [empty]))
     assert free[15].any()
     assert not ended[13:].any() and long.dice(ended, slices=slice(0, 9)) > 0.85
-
-
-def test_parts_far_smaller_than_the_largest_one_are_small():
-    mask = np.zeros((6, 20, 20), bool)
-    mask[1:5, 2:12, 2:12] = mask[1:3, 15:18, 15:18] = mask[4, 14:19, 3:10] = True
-    expected = mask.copy()
-    expected[:, :13, :13] = False
-    assert (small_parts(mask, 0.15) == expected).all()
-    assert not small_parts(mask, 0.02).any() and not small_parts(np.zeros_like(mask), 0.15).any()

@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from S3NetSegmentLib.engine.common.progress import run_to_end
 from S3NetSegmentLib.engine.segment.objects import candidates
-from S3NetSegmentLib.engine.segment.objects.candidates import Candidates, candidate_steps, central_steps
+from S3NetSegmentLib.engine.segment.objects.candidates import Candidates, candidate_steps, central_steps, small_parts
 from S3NetSegmentLib.engine.segment.objects.ranked import (
     WEIGHTS,
     Ranker,
@@ -305,3 +305,15 @@ def test_the_shipped_ranker_fits_the_features_and_says_where_it_comes_from(kind)
     assert "synthetic" in ranker.about["source"]
     assert WEIGHTS.stat().st_size < 200_000
     assert np.isfinite(ranker.score(np.zeros((4, len(NAMES)), np.float32))).all()
+
+
+def test_parts_far_smaller_than_the_largest_one_are_small():
+    mask = np.zeros((6, 20, 20), bool)
+    mask[1:5, 2:12, 2:12] = mask[1:3, 15:18, 15:18] = mask[4, 14:19, 3:10] = True
+    expected = mask.copy()
+    expected[:, :13, :13] = False
+    assert (small_parts(mask, 0.15, corners=True) == expected).all()
+    assert not small_parts(mask, 0.02).any() and not small_parts(np.zeros_like(mask), 0.15).any()
+    touching = np.eye(9, dtype=bool)
+    touching[:4, :4] = True
+    assert small_parts(touching, 0.15).sum() == 5 and not small_parts(touching, 0.15, corners=True).any()

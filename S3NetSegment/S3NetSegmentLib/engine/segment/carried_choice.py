@@ -25,7 +25,7 @@ from .carry import CarriedObject, DrawnSlices, Place, carry_prompts, kept_near_d
 from .object_choice import ObjectChoice
 from .objects.candidates import deepest_point
 from .objects.ranked import CLEARLY_DIFFERENT, SHOWN, Opinions, RankedCandidates
-from .objects.sections import seen_in_sections
+from .objects.sections import Part, seen_in_sections
 from .planes import AnsweredVoxels, allowed_by, grid_of
 from .prompts import PromptedPlane, Prompts
 from .working_grid import WorkingGrid
@@ -72,26 +72,23 @@ def prompted_choice(
     def kept(mask: np.ndarray) -> np.ndarray:
         return kept_near_drawn(mask, slices.answered, prompts, extent, allowed, excluded)
 
-    ladder = _Ladder(objects, ranked, carried, grid, kept, _left_on_grid(grid, allowed, excluded))
-    ladder.searched = slices.dice(ladder.candidate) >= _SEARCHED
-    first = ladder.native(ladder.first_step)
+    ladder = _Ladder(objects, ranked, carried, grid, kept, _left_on_grid(grid, allowed, excluded), slices)
     array = volume.array[extent.slices]
-    looking = _looked_at_again(first, carried, lambda place: scale.apply(array[place]))
+    looking = _looked_at_again(ladder.native(ladder.first_step), carried, lambda place: scale.apply(array[place]))
     ladder.choose((yield from as_part_of(looking, 0.85, 1.0)))
     elsewhere = [v for v in prompts.outside_voxels if not any((a, v[n]) in carried.drawn for n, a in enumerate(AXES))]
     return CarriedChoice(ladder, objects, grid, [(grid.to_work(v), False) for v in elsewhere])
 
 
-def _looked_at_again(first: np.ndarray, carried: CarriedObject, features) -> Steps[np.ndarray]:
-    """How likely each voxel of the extent belongs to the object, float32: what the network says of the sections of ``first``, and the
-    carried object."""
-    likely = np.zeros(first.shape, np.float32)
+def _looked_at_again(first: np.ndarray, carried: CarriedObject, features) -> Steps[tuple[Part, np.ndarray]]:
+    """A part of the extent, outside of which nothing belongs to the object, and how likely each voxel there does, float32: what the
+    network says of the sections of ``first``, and the carried object."""
     if not first.any():  # other segments have taken all of it
-        return likely
+        nothing = three(slice(0, 0) for _ in range(3))
+        return nothing, np.zeros((0, 0, 0), np.float32)
     part, seen = yield from seen_in_sections(first, features)
     own, sure = carried.mask[part], carried.confidence[part]
-    likely[part] = _SECTIONS_SHARE * seen + (1 - _SECTIONS_SHARE) * np.where(own, sure, 1 - sure)
-    return likely
+    return part, _SECTIONS_SHARE * seen + (1 - _SECTIONS_SHARE) * np.where(own, sure, 1 - sure)
 
 
 class CarriedChoice(ObjectChoice):
@@ -139,7 +136,10 @@ class CarriedChoice(ObjectChoice):
         """Half of the vote is that of the candidates, half that of the carried object and the second look."""
         scores = np.array(self._ranked.scores, np.float64)
         scores[[step for step in range(self.steps) if self._ladder.is_made(step)]] = -np.inf
-        return (self._share(scores) + self._ladder.likely) / 2
+        part, likely = self._ladder.seen
+        whole = np.zeros(self._ladder.carried.mask.shape, np.float32)
+        whole[part] = likely
+        return (self._share(scores) + resized(whole, self._grid.shape)) / 2
 
 
 def _with_nan(array: np.ndarray, rows: int) -> np.ndarray:
@@ -192,16 +192,17 @@ class _Ladder:
     """Candidates from small to large with what was made of the prompted slices among them.
 
     Attributes: ``ranked`` (what is left of each step on the working grid; after :meth:`choose`), ``carried``, ``made`` (masks over the
-    extent by the names in :data:`_MADE`), ``candidate`` (the best candidate, on the working grid, bool), ``searched`` (whether it
-    counts more than the carried object), ``likely`` (how likely each sample of that grid belongs to the object; after :meth:`choose`).
+    extent by the names in :data:`_MADE`), ``searched`` (whether the best candidate counts more than the carried object), ``seen`` (see
+    :func:`_looked_at_again`; after :meth:`choose`).
 
     :param found: the candidates. ``kept``: what of a mask over the extent may stay. ``left``: the same on the working grid, bool.
     """
 
-    def __init__(self, objects, found: RankedCandidates, carried: CarriedObject, grid: WorkingGrid, kept, left):
+    def __init__(
+        self, objects, found: RankedCandidates, carried: CarriedObject, grid: WorkingGrid, kept, left, slices: _Slices
+    ):
         self.carried, self.kept, self._found, self._grid = carried, kept, found, grid
         self.made: list[np.ndarray] = []
-        self.searched = False
         sets = objects.measured(found.point).candidates.sets
         steps = list(range(len(found.masks)))
         if left is not None:  # which makes some of them alike
@@ -210,7 +211,7 @@ class _Ladder:
         self._steps = steps  # numbers of candidates; -1 is the first of those that were made
         self._masks = _Masks(found.masks, left, self._steps)
         self._rows = len(sets)
-        self.candidate = self._masks[self.candidate_step]
+        self.searched = slices.dice(self._masks[self.candidate_step]) >= _SEARCHED
         self._insert(carried.mask)
 
     @property
@@ -236,11 +237,13 @@ class _Ladder:
         self._masks.made.append(work)
         self._steps.insert(place, -len(self.made))
 
-    def choose(self, likely: np.ndarray) -> None:
-        """Makes ``ranked`` and ``likely``; see :func:`_looked_at_again`."""
-        found, self.likely = self._found, resized(likely, self._grid.shape)
-        if (likely > 0.5).any():
-            self._insert(self.kept(likely > 0.5))
+    def choose(self, seen: tuple[Part, np.ndarray]) -> None:
+        """Makes ``ranked``; ``seen``: see :func:`_looked_at_again`."""
+        found, self.seen = self._found, seen
+        again = np.zeros(self.carried.mask.shape, bool)
+        again[seen[0]] = seen[1] > 0.5
+        if again.any():
+            self._insert(self.kept(again))
         order = [found.best, -1] if self.searched else [-1, found.best]
         order = [*range(-len(self.made), -1), *order, *found.alternatives[1:]]
         shown: list[int] = []

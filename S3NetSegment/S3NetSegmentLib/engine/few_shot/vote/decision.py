@@ -387,11 +387,3 @@ def keep_one_part(classes: np.ndarray, sureness: np.ndarray, sums: torch.Tensor)
             plane[lost] = 0
             sums[n, 0, c], sums[n, 1, c] = float(weights.max()), int(np.count_nonzero(plane == c))
             sureness[n][lost] = 1 - sureness[n][lost]
-
-
-def small_parts(mask: np.ndarray, share: float) -> np.ndarray:
-    """Those parts of ``mask`` (bool ``[n, H, W]``) that are smaller than ``share`` of the largest one, bool."""
-    parts, _ = ndimage.label(mask, np.ones((3, 3, 3)))
-    sizes = np.bincount(parts.ravel())
-    sizes[0] = sizes[1:].max(initial=0)  # the background is no part
-    return (sizes < share * sizes[0])[parts]

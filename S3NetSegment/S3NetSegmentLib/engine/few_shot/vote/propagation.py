@@ -13,6 +13,7 @@ from ...common.arrays import LimitedCache, two
 from ...common.device import one_threaded
 from ...common.progress import Step, Steps, as_part_of
 from ...images.volume import slices_first
+from ...segment.objects.candidates import small_parts
 from ...segment.objects.sections import seen_in_sections
 from ..answer import FewShotAnswer, SegmentOutlook, segment_outlook
 from ..drawings.drawing import Drawing, SoftDrawing
@@ -37,7 +38,6 @@ from .decision import (
     normalised,
     prior_mix,
     side_with_grown,
-    small_parts,
     weighted_mix,
 )
 from .presence import FINDING_ENDS, MIDDLE, flat_classes, presence, reach
@@ -125,7 +125,7 @@ class Propagation:
             looking = seen_in_sections(mask, lambda place: picture[place][..., None] / np.float32(GREY_STEPS))
             begin, share = 0.1 + 0.9 * number / len(found), 0.9 / len(found)
             part, likely = yield from as_part_of(looking, begin, begin + share)
-            likely[small_parts(mask[part], _ISLAND)] = 1  # the network knows nothing of scattered spots
+            likely[small_parts(mask[part], _ISLAND, corners=True)] = 1  # the network knows nothing of scattered spots
             vote.add_seen(c, part, likely)
         return sums
 

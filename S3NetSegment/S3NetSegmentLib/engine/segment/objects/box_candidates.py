@@ -14,7 +14,7 @@ from scipy import ndimage
 from ...common.errors import InputError
 from .box_network import BoxAnswer
 from .box_part import MOST_ROOM, SIDE_ERROR, BoxPart, Point
-from .candidates import EIGHT, Distinct, without_holes
+from .candidates import EIGHT, Distinct, small_parts, without_holes
 from .colour_split import colour_split
 from .ranked import CLEARLY_DIFFERENT, NEARLY_EQUAL, Opinions, RankedCandidates, best_first, dice_matrix, rank_ladder
 from .slice_features import SliceStatistics, contrast_inside
@@ -50,14 +50,8 @@ def vote(candidates: BoxCandidates, scores: np.ndarray) -> np.ndarray:
 def without_islands(soft: np.ndarray) -> np.ndarray:
     """``soft`` with 0 in parts that are far smaller than the largest one: a vote of many candidates leaves such crumbs where a
     few of them agree."""
-    parts, count = ndimage.label(soft > 0.5)
-    if count < 2:
-        return soft
-    sizes = np.bincount(parts.ravel())
-    sizes[0] = 0
-    small = sizes < ISLAND * sizes.max()
-    small[0] = False
-    return np.where(small[parts], 0, soft)
+    small = small_parts(soft > 0.5, ISLAND)
+    return np.where(small, 0, soft) if small.any() else soft
 
 
 def ranked_in_box(

@@ -107,6 +107,17 @@ def without_holes(mask: np.ndarray) -> np.ndarray:
     return (parts != 1)[1:-1, 1:-1]
 
 
+def small_parts(mask: np.ndarray, share: float, corners: bool = False) -> np.ndarray:
+    """Those parts of ``mask`` (bool, of any number of axes) that are smaller than ``share`` of the largest one, bool.
+
+    :param corners: whether samples whose corners touch belong together.
+    """
+    parts, _ = ndimage.label(mask, ndimage.generate_binary_structure(mask.ndim, mask.ndim if corners else 1))
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = sizes[1:].max(initial=0)  # what lies around them is none
+    return (sizes < share * sizes[0])[parts]
+
+
 def small_holes_filled(mask: np.ndarray) -> np.ndarray:
     """``mask`` (bool, of any number of axes) with the holes filled that are below 5 % of it each."""
     box = bounding_box(mask)
