@@ -13,16 +13,20 @@ from scipy import ndimage
 _LARGEST = 0.7  # share of the picture that an object may cover
 _SMALLEST = 40  # pixels
 _FILLED, _CAVITY_FILLED = 0.6, 0.25  # how often what lies inside a thing is a part of it; the same of a large cavity
+_WALLED, _PARTED, _WITH_THINGS = 0.35, 0.15, 0.15  # of the organs: with a wall; of several parts; with things in them
+_PART_MEANT = 0.3  # how often a part of an organ is an object, too
+_ROUNDED, _FARTHEST_ROUNDED = 0.3, 4.0  # objects whose outline leaves out folds, and pixels of their width
 
 
 def shape_scene(rng: np.random.Generator, side: int) -> tuple[np.ndarray, list[np.ndarray]]:
     """A picture ``[side, side, 1]`` and the masks of its objects."""
     labels = _background(rng, side)
     drawn: list[np.ndarray] = []
+    organs: list[list[int]] = []  # labels of those that have several, which together are one thing
     for _ in range(int(rng.integers(2, 12))):
-        drawn += _draw(rng, labels, drawn)
+        drawn += _draw(rng, labels, drawn, organs)
     labels = _bent(rng, labels)
-    return np.clip(_filled(rng, labels), 0, 1)[..., None], _objects(rng, labels)
+    return np.clip(_filled(rng, labels), 0, 1)[..., None], _objects(rng, labels, organs)
 
 
 def _background(rng: np.random.Generator, side: int) -> np.ndarray:
@@ -36,8 +40,11 @@ def _background(rng: np.random.Generator, side: int) -> np.ndarray:
     return np.stack([field(rng, side, scale) for _ in range(int(rng.integers(2, 6)))]).argmax(0).astype(np.int32)
 
 
-def _draw(rng: np.random.Generator, labels: np.ndarray, drawn: list[np.ndarray]) -> list[np.ndarray]:
-    """Draws an organ into ``labels``: whole, with a wall, or with things in it. Returns the masks that were drawn."""
+def _draw(
+    rng: np.random.Generator, labels: np.ndarray, drawn: list[np.ndarray], organs: list[list[int]]
+) -> list[np.ndarray]:
+    """Draws an organ into ``labels``: of one kind, with a wall, of several parts, or with things in it. Returns the masks that were
+    drawn; parts and things are noted in ``organs``."""
     side, number = len(labels), int(labels.max()) + 1
     centre = rng.uniform(0.1, 0.9, 2) * side
     if drawn and rng.random() < 0.4:  # beside or in another one
@@ -52,18 +59,24 @@ def _draw(rng: np.random.Generator, labels: np.ndarray, drawn: list[np.ndarray])
     mask = largest_part(mask)
     labels[mask] = number
     content = rng.random()
-    if content < 0.35:  # a wall, as thick as it likes, around a cavity
+    if content < _WALLED:  # a wall, as thick and as folded as it likes, around a cavity
         depth = ndimage.distance_transform_edt(mask)
-        cavity = depth > depth.max() * rng.uniform(0.15, 0.7) + 2 * rng.random() * field(rng, side, 8)
+        folds = np.exp(rng.uniform(np.log(0.3), np.log(max(0.4, 0.35 * depth.max()))))
+        cavity = depth > depth.max() * rng.uniform(0.15, 0.7) + folds * field(rng, side, rng.uniform(3, 12))
         cavity = ndimage.binary_opening(cavity & mask)
         labels[cavity] = number + 1
         return [mask, cavity] if cavity.any() else [mask]
-    if content < 0.5:  # things in it
+    if content < _WALLED + _PARTED:
+        fields = [field(rng, side, radius * rng.uniform(0.3, 1.5)) for _ in range(int(rng.integers(2, 4)))]
+        labels[mask] = number + np.stack(fields).argmax(0)[mask]
+        organs.append(list(range(number, number + len(fields))))
+    elif content < _WALLED + _PARTED + _WITH_THINGS:
         rows, columns = np.nonzero(mask)
         for part in range(int(rng.integers(1, 5))):
             at = rng.integers(len(rows))
             inner = blob(rng, side, (rows[at], columns[at]), radius * rng.uniform(0.1, 0.5), 0.4) & mask
             labels[inner] = number + 1 + part * (rng.random() < 0.5)
+        organs.append(list(range(number, int(labels.max()) + 1)))
     return [mask]
 
 
@@ -117,11 +130,13 @@ def _filled(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
     return ndimage.gaussian_filter(picture, blur)
 
 
-def _objects(rng: np.random.Generator, labels: np.ndarray) -> list[np.ndarray]:
-    """The largest part of each label; of those with a hole either the ring or the whole."""
+def _objects(rng: np.random.Generator, labels: np.ndarray, organs: list[list[int]]) -> list[np.ndarray]:
+    """The largest part of each organ and of each other label; of those with a hole either the ring or the whole."""
+    parts = {number for organ in organs for number in organ}
+    groups = [[n] for n in range(int(labels.max()) + 1) if n not in parts or rng.random() < _PART_MEANT]
     objects = []
-    for number in range(int(labels.max()) + 1):
-        mask = labels == number
+    for group in groups + organs:
+        mask = np.isin(labels, group)
         if np.count_nonzero(mask) < _SMALLEST:
             continue
         mask = largest_part(mask)
@@ -129,6 +144,17 @@ def _objects(rng: np.random.Generator, labels: np.ndarray) -> list[np.ndarray]:
         holes = 1 - np.count_nonzero(mask) / np.count_nonzero(filled)
         if holes and (holes < 0.03 or rng.random() < (_FILLED if holes < 0.3 else _CAVITY_FILLED)):
             mask = filled
+        if rng.random() < _ROUNDED:
+            mask = _rounded(mask, rng.uniform(1, _FARTHEST_ROUNDED))
         if _SMALLEST <= np.count_nonzero(mask) <= _LARGEST * mask.size:
             objects.append(mask)
     return objects
+
+
+def _rounded(mask: np.ndarray, width: float) -> np.ndarray:
+    """``mask`` as a hand outlines it that does not go into every fold: closed by a disk of radius ``width``."""
+    wide = np.pad(mask, int(width) + 2)
+    wide = ndimage.distance_transform_edt(~wide) <= width
+    wide = ndimage.distance_transform_edt(wide) > width
+    inner = int(width) + 2
+    return wide[inner:-inner, inner:-inner] | mask

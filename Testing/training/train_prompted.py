@@ -34,6 +34,7 @@ import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 from prompt_scenes import PART, Bank, Shown, fill_bank, shown  # noqa: E402
 from prompted_net import PromptedNet  # noqa: E402
+from torch.utils.data import DataLoader, Dataset  # noqa: E402
 
 from S3NetSegmentLib.engine.common.affine2d import Affine2d  # noqa: E402
 from S3NetSegmentLib.engine.training.trainer.optimisation import averaged_copy, update_average  # noqa: E402
@@ -53,6 +54,7 @@ def main() -> None:
     parser.add_argument(
         "--mean-of", type=Path, nargs="+", help="train nothing: RUN/weights.npz becomes the mean of these"
     )
+    parser.add_argument("--start", type=Path, help="weights that a new run begins with, such as those that ship")
     parser.add_argument("--scenes", type=int, default=24000, help="scenes of the bank (default %(default)s)")
     parser.add_argument(
         "--only-bank", action="store_true", help="make scenes, beside others that do, and train nothing"
@@ -67,6 +69,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=20, help="processor time of this call (default %(default)s)")
     parser.add_argument(
         "--loose", type=float, default=0.0, help="share of boxes with room on all sides (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=0, help="processes that make cut-outs beside the training (default %(default)s)"
     )
     parser.add_argument("--finish", action="store_true", help="let the rate fall to 0 during this call")
     parser.add_argument("--seed", type=int, default=0)
@@ -93,6 +98,22 @@ def save_mean(files: list[Path], to: Path) -> None:
     np.savez(to, about=about, **mean)
 
 
+class Batches(Dataset):
+    """The batch of each step: inputs ``[BATCH, 5, SIDE, SIDE]`` and truths ``[BATCH, SIDE, SIDE]``."""
+
+    def __init__(self, bank: Bank, options):
+        self._bank, self._options = bank, options
+
+    def __getitem__(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        self._bank.refresh()
+        rng = np.random.default_rng([self._options.seed, 7, step])
+        examples: list[Shown] = []
+        while len(examples) < BATCH:
+            example = shown(self._bank.draw(rng), rng, self._options.loose)
+            examples += [] if example is None else [example]
+        return _stacked(examples)
+
+
 class Training:
     """Network, its average, optimiser and counters; saved every few minutes."""
 
@@ -101,10 +122,13 @@ class Training:
         self.bank = Bank(options.bank)
         torch.manual_seed(options.seed)
         self.network = PromptedNet(options.blocks).to(memory_format=torch.channels_last)
+        self.step, self.seconds = 0, 0.0
+        self.before = {"samples": 0, "minutes": 0.0}  # of the training of the weights that this one began with
+        if options.start:
+            self._start_from(options.start)
         self.average = averaged_copy(self.network)
         self.compiled = torch.compile(self.network) if options.compile else self.network
         self.optimizer = torch.optim.AdamW(self.network.parameters(), RATE, weight_decay=1e-3, fused=True)
-        self.step, self.seconds = 0, 0.0
         if self.file.exists():
             state = torch.load(self.file, weights_only=True)
             self.network.load_state_dict(state["network"])
@@ -114,15 +138,27 @@ class Training:
         rng = np.random.default_rng(99)
         self.held_out = [example for s in self.bank.held_out if (example := shown(s, rng, options.loose)) is not None]
 
+    def _start_from(self, path: Path) -> None:
+        with np.load(path, allow_pickle=False) as file:
+            about = json.loads(str(file["about"]))
+            weights = {name: torch.from_numpy(file[name].astype(np.float32)) for name in file.files if name != "about"}
+        if about["blocks"] != self.options.blocks:
+            raise SystemExit(
+                f"{path} has blocks {about['blocks']!r}, not {self.options.blocks!r}: name them by --blocks"
+            )
+        self.network.load_state_dict(weights)
+        self.before = {name: about[name] for name in self.before}
+
     def run(self) -> None:
         start, before, dice, saved = time.process_time(), self.seconds, [], time.process_time()
         budget = 60 * self.options.minutes
+        batches = iter(self._batches())
         while (spent := time.process_time() - start) < budget:
             left = 1 - spent / budget
             rate = RATE * min(1.0, (self.step + 1) / WARM_UP) * (left if self.options.finish else 1.0)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            dice.append(self._one_step(np.random.default_rng([self.options.seed, 7, self.step])))
+            dice.append(self._one_step(*next(batches)))
             self.step += 1
             self.seconds = before + time.process_time() - start
             if time.process_time() - saved > 120:
@@ -130,16 +166,18 @@ class Training:
                 dice, saved = [], time.process_time()
         self._save(float(np.mean(dice or [0])))
 
-    def _one_step(self, rng: np.random.Generator) -> float:
-        examples = []
-        while len(examples) < BATCH:
-            example = shown(self.bank.draw(rng), rng, self.options.loose)
-            examples += [] if example is None else [example]
-        inputs, truth = _stacked(examples)
+    def _batches(self) -> DataLoader:
+        """The batches of this step and all later ones."""
+        steps = range(self.step, sys.maxsize)
+        return DataLoader(
+            Batches(self.bank, self.options), batch_size=None, sampler=steps, num_workers=self.options.workers
+        )
+
+    def _one_step(self, inputs: torch.Tensor, truth: torch.Tensor) -> float:
         logits = self._logits(inputs)
         loss, dice = _loss(logits, truth)
         if self.options.consistency and self.step % 4 == 0:
-            generator = torch.Generator().manual_seed(int(rng.integers(1 << 31)))
+            generator = torch.Generator().manual_seed(self.step)
             views = Affine2d.random(
                 generator, inputs.shape[-2:], BATCH, rotation=180, scaling=0.15, shear=0.1, shift=0.1
             )
@@ -169,9 +207,10 @@ class Training:
         part = self.file.with_suffix(".part")
         torch.save(state, part)
         os.replace(part, self.file)
-        self.bank.refresh()
         arrays = {name: value.numpy().astype(np.float16) for name, value in self.average.state_dict().items()}
-        about = {"blocks": self.options.blocks, "samples": self.step * BATCH, "minutes": self.seconds / 60}
+        samples = self.before["samples"] + self.step * BATCH
+        minutes = self.before["minutes"] + self.seconds / 60
+        about = {"blocks": self.options.blocks, "samples": samples, "minutes": minutes}
         np.savez(self.options.folder / "weights.npz", about=np.array(json.dumps(about)), **arrays)
         seen = self._held_out_dice()
         line = about | {"soft dice": round(dice, 4), "held-out dice": round(seen, 4), "wall": round(time.time())}

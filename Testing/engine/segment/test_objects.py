@@ -251,14 +251,22 @@ def test_alternatives_are_clearly_different_and_begin_with_the_choice():
     assert ranked.alternatives[0] == ranked.best
 
 
-def test_with_certainty_many_alike_opinions_outweigh_one_lonely_best():
-    masks = np.concatenate([squares(8), squares(26, 28, 30)])
+def test_with_certainty_similar_opinions_outweigh_one_lonely_best():
+    masks = np.concatenate([squares(8), squares(22, 25, 28)])
     scores = np.array([1.0, 0.6, 0.7, 0.6])
     assert rank(masks, scores).masks[rank(masks, scores).best].sum() == 64
     chosen = rank(masks, scores, certainty=1.0)
-    assert chosen.masks[chosen.best].sum() == 28**2
+    assert chosen.masks[chosen.best].sum() == 25**2
     sure = rank(masks, scores, certainty=50.0)
     assert sure.masks[sure.best].sum() == 64
+
+
+def test_how_often_the_same_was_found_does_not_count():
+    masks = np.concatenate([squares(8), squares(27, 28, 29)])
+    chosen = rank(masks, np.array([1.0, 0.6, 0.6, 0.6]), certainty=1.0)
+    assert chosen.masks[chosen.best].sum() == 64
+    chance = 1 / (1 + np.exp(-0.4))
+    assert chosen.worth[chosen.best] == pytest.approx(chance + (1 - chance) * 2 * 64 / (64 + 27**2), abs=0.01)
 
 
 def test_one_candidate_is_a_ladder_of_one_step():

@@ -129,7 +129,7 @@ class CarriedChoice(ObjectChoice):
         votes[-made:, -made:] = np.eye(made, dtype=votes.dtype)
         return replace(
             found, table=_with_nan(found.table, made), votes=votes, sources=(*found.sources, *_MADE[:made]),
-            learned=_with_nan(found.learned, made), hand=_with_nan(found.hand, made),
+            learned=_with_nan(found.learned, made), hand=_with_nan(found.hand, made), certainty=None,
         )  # fmt: skip
 
     def _vote(self) -> np.ndarray:

@@ -18,6 +18,7 @@ from ...common.arrays import dice
 C = TypeVar("C")
 CLEARLY_DIFFERENT = 0.85  # masks of a lower Dice coefficient are offered as different answers
 NEARLY_EQUAL = 0.97  # masks of a higher one are one step of the ladder
+_SAME_OPINION = 0.9  # of masks of a higher one only the best says what is meant: how often it was found does not count
 SHOWN = 3  # answers offered at most
 WEIGHTS = Path(__file__).with_name("ranker.npz")
 _CLIP = 4.0  # standardised features beyond are taken as this
@@ -108,7 +109,18 @@ def best_first(scores: np.ndarray, overlap: np.ndarray, certainty: float | None 
 
 def worth_of(scores: np.ndarray, overlap: np.ndarray, certainty: float | None) -> np.ndarray:
     """What the choice goes by, ``[n]``: the scores, or with ``certainty`` the expected Dice; see :func:`rank_ladder`."""
-    return scores if certainty is None else overlap @ _softmax(certainty * scores)
+    return scores if certainty is None else overlap @ _chances(scores, overlap, certainty)
+
+
+def _chances(scores: np.ndarray, overlap: np.ndarray, certainty: float) -> np.ndarray:
+    """How likely each candidate is the object that is meant, ``[n]``, see :func:`rank_ladder`."""
+    different: list[int] = []
+    for i in np.argsort(-scores, kind="stable"):
+        if not different or overlap[i, different].max() <= _SAME_OPINION:
+            different.append(int(i))
+    chances = np.zeros(len(scores))
+    chances[different] = _softmax(certainty * scores[different])
+    return chances
 
 
 def rank_ladder(
@@ -124,13 +136,13 @@ def rank_ladder(
     :param order: :func:`best_first`; the first of them is on the ladder.
     :param scores, overlap: of all candidates ``[n]``, ``[n, n]``; the masks of the answers are compared once more.
     :param certainty: None: the best scored candidate is chosen. A number: the one with the highest expected Dice, where
-        each candidate is the object that is meant with probability softmax(certainty x score); the alternatives are
-        those that raise the expected Dice of the best of all that are shown.
+        each candidate is the object that is meant with probability softmax(certainty x score), of alike ones the best alone;
+        the alternatives are those that raise the expected Dice of the best of all that are shown.
     """
     place = {i: n for n, i in enumerate(ladder)}
     first, *further = (i for i in order if i in place)
     shown = [first]
-    doubt = None if certainty is None else np.sqrt(_softmax(certainty * scores))
+    doubt = None if certainty is None else np.sqrt(_chances(scores, overlap, certainty))
     while len(shown) < SHOWN:
         others = [i for i in further if overlap[i, shown].max() < CLEARLY_DIFFERENT]
         if not others:

@@ -18,8 +18,10 @@ from .volume_features import NAMES, hand_score, measure, overlap_matrix
 from .volume_masks import connected_part, object_mask, volume_ladder
 
 WEIGHTS = Path(__file__).with_name("volume_ranker.npz")
-# The weight of the hand-made score beside the ranker (which knows synthetic scenes only), chosen on development cases.
-HAND_WEIGHT = 0.3
+# Chosen on development cases: the weight of the hand-made score beside the ranker, which knows synthetic scenes only, and how much to
+# trust their sum (see ``ranked.rank_ladder``).
+HAND_WEIGHT = 0.5
+CERTAINTY = 1.4
 AGREEMENT_WEIGHT = 6.0  # of what prompts say, beside half the score; chosen on development cases
 _REMEMBERED_POINTS = 8
 _RADIUS_DEVIATION = 0.3  # relative standard deviation of a radius given by hand
@@ -78,19 +80,20 @@ class VolumeObjects:
         """
         measured = yield from as_part_of(self.measured_steps(inside), 0.0, 0.6)
         candidates, scores = measured.candidates, self._scores(measured, radius_mm)
+        certainty: float | None = CERTAINTY
         if agreement is not None:
-            scores = scores / 2 + AGREEMENT_WEIGHT * agreement(candidates.sets)
+            scores, certainty = scores / 2 + AGREEMENT_WEIGHT * agreement(candidates.sets), None
         allowed = np.ones(len(scores), bool)
         for point in forbidden:
             allowed &= ~candidates.sets[:, self.graph.labels[tuple(point)]]
         if allowed.any():
             scores = np.where(allowed, scores, -np.inf)
-        order = best_first(scores, measured.overlap)
+        order = best_first(scores, measured.overlap, certainty)
         order = [i for i in order if np.isfinite(scores[i])]
         steps = volume_ladder(self.graph, candidates, order, [inside], forbidden)
         ladder, masks = yield from as_part_of(steps, 0.6, 0.9)
         yield Step(0.9, "Comparing answers")
-        ranked = rank_ladder(ladder, masks, order, scores, measured.overlap)
+        ranked = rank_ladder(ladder, masks, order, scores, measured.overlap, certainty)
         return dataclasses.replace(ranked, point=tuple(inside))
 
     def opinions(self, point: tuple[int, int, int]) -> Opinions:
@@ -98,7 +101,7 @@ class VolumeObjects:
         measured = self.measured(point)
         learned, hand = self._ranker.score(measured.table), HAND_WEIGHT * hand_score(measured.table)
         return Opinions(
-            NAMES, measured.table, learned, hand, tuple(self._finder.sources), measured.candidates.votes, None
+            NAMES, measured.table, learned, hand, tuple(self._finder.sources), measured.candidates.votes, CERTAINTY
         )
 
     def main_steps(self) -> Steps[None]:
