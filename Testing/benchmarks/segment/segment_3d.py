@@ -88,10 +88,10 @@ def scored(case: VolumeCase, name: str, seed: int) -> list[dict]:
     for object_name, truth in case.objects.items():
         for click, point in zip(CLICKS, clicks(case, truth), strict=True):
             start = time.perf_counter()
-            answers, ranked = method.answers(point)
+            answers, choice = method.answers(point)
             seconds = time.perf_counter() - start
             found = [dice(a, truth) for a in answers]
-            bound = max(method.bound(point, truth), max(found)) if ranked is not None else max(found)
+            bound = max(method.bound(choice, truth), max(found)) if choice is not None else max(found)
             rows.append(
                 {
                     "case": case.name, "kind": case.kind, "object": object_name, "click": click, "dice": found[0],
@@ -162,19 +162,16 @@ def print_points(cases: list[VolumeCase]) -> None:
 
 def corrected(product: Product, case: VolumeCase, truth: np.ndarray) -> list[float]:
     spacing = case.volume.spacing[::-1]
-    small = product.working(truth)
-    point = product.work_index(clicks(case, truth)[1])
-    ranked = product.objects.ranked(point)
-    mask, curve, points = ranked.masks[ranked.best], [], [(point, True)]
+    inside, outside, curve = [clicks(case, truth)[1]], [], []
     for number in range(CORRECTIONS + 1):
-        curve.append(dice(product.native_mask(mask), truth))
-        found = corrective_voxel(mask, small, spacing) if number < CORRECTIONS else None
+        mask = product.object_at(inside, outside).mask
+        curve.append(dice(mask, truth))
+        found = corrective_voxel(mask, truth, spacing) if number < CORRECTIONS else None
         if found is None:
             curve += [curve[-1]] * (CORRECTIONS - number)
             break
         where, add = found
-        mask = product.objects.edited(mask, where, add, [p for p, a in points if a != add])
-        points.append((where, add))
+        (inside if add else outside).append(where)
     return curve
 
 
@@ -188,16 +185,16 @@ def measure_large(shape: tuple[int, int, int]) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     start = time.perf_counter()
     product = Product(volume, 0)
-    print(f"{shape}: working grid {product.shape}; prepared in {time.perf_counter() - start:.1f} s")
+    print(f"{shape}: prepared in {time.perf_counter() - start:.1f} s")
     for point in [tuple(n // 2 for n in shape), tuple(n // 3 for n in shape)]:
         start = time.perf_counter()
-        _, ranked = product.answers(point)
-        print(f"click {time.perf_counter() - start:.2f} s ({len(ranked.masks)} steps); ", end="")
+        choice = product.object_at([point])
+        print(f"click {time.perf_counter() - start:.2f} s ({choice.steps} steps); ", end="")
         start = time.perf_counter()
-        mask = ranked.masks[0]
+        choice.at(0).mask.any()
         print(f"a step of the ladder {1000 * (time.perf_counter() - start):.0f} ms; ", end="")
         start = time.perf_counter()
-        product.objects.edited(mask, tuple(n // 4 for n in product.shape), True)
+        product.object_at([point, tuple(n // 4 for n in shape)]).mask.any()
         print(f"a further point {1000 * (time.perf_counter() - start):.0f} ms")
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(

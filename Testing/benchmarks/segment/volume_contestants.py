@@ -14,46 +14,35 @@ from S3NetSegmentLib.engine.common.progress import run_to_end
 from S3NetSegmentLib.engine.images import Volume
 from S3NetSegmentLib.engine.images.intensity import intensity_scale
 from S3NetSegmentLib.engine.images.resample import mask_to_grid, shrunk_features
-from S3NetSegmentLib.engine.segment.objects import objects_of_volume
+from S3NetSegmentLib.engine.segment.find_regions import find_regions
+from S3NetSegmentLib.engine.segment.object_choice import ObjectChoice
 from S3NetSegmentLib.engine.segment.regions.clustering import kmeans, nearest_centre
-from S3NetSegmentLib.engine.segment.regions.maps import volume_maps, volume_working_shape
+from S3NetSegmentLib.engine.segment.regions.maps import volume_working_shape
 from S3NetSegmentLib.engine.segment.settings import SegmentSettings
 
 COUNTS = (2, 3, 4, 5, 6, 8)
 
 
 class Product:
-    """Candidates and ranker, on the product's working grid. ``answers`` are the choice and the two alternatives."""
+    """What the product answers, as a user gets it: ``answers`` are the choice and the two alternatives."""
 
-    def __init__(self, volume: Volume, seed: int, ranker=None):
-        spacing = np.array(volume.spacing[::-1])
-        self.native = volume.array.shape[:3]
-        self.shape = volume_working_shape(self.native, tuple(spacing))
-        self.spacing = tuple(spacing * self.native / self.shape)
-        features = run_to_end(shrunk_features(volume.array, intensity_scale(volume), self.shape))
-        maps = run_to_end(
-            volume_maps(features, self.spacing, SegmentSettings(seed=seed), np.random.default_rng([seed, 1]))
-        )
-        self.objects = run_to_end(objects_of_volume(features, maps, self.spacing, ranker))
+    def __init__(self, volume: Volume, seed: int):
+        self.regions = run_to_end(find_regions(volume, settings=SegmentSettings(seed=seed), device="cpu"))
 
-    def answers(self, point, radius_mm=None) -> tuple[list[np.ndarray], object]:
-        """Native masks of the offered answers, and the ranked candidates."""
-        ranked = self.objects.ranked(self.work_index(point), radius_mm=radius_mm)
-        return [self.native_mask(ranked.masks[i]) for i in ranked.alternatives], ranked
+    def answers(self, point) -> tuple[list[np.ndarray], ObjectChoice]:
+        """Native masks of the offered answers, and the choice among the candidates."""
+        choice = self.object_at([point])
+        return [choice.at(n).mask for n in choice.alternatives], choice
 
-    def bound(self, point, truth: np.ndarray) -> float:
+    def object_at(self, inside, outside=()) -> ObjectChoice:
+        """:param inside, outside: points (k, j, i)."""
+        return self.regions.object_at(*([p[::-1] for p in points] for points in (inside, outside)))
+
+    def bound(self, choice: ObjectChoice, truth: np.ndarray) -> float:
         """Dice of the best candidate, on the working grid."""
-        measured = self.objects.measured(self.work_index(point))
-        return float(dice_with(self.objects, measured.candidates, self.working(truth)).max())
-
-    def work_index(self, point) -> tuple[int, int, int]:
-        return tuple(int((p + 0.5) * m / n) for p, m, n in zip(point, self.shape, self.native, strict=True))
-
-    def working(self, mask: np.ndarray) -> np.ndarray:
-        return mask_to_grid(mask, self.shape)
-
-    def native_mask(self, mask: np.ndarray) -> np.ndarray:
-        return mask_to_grid(mask, self.native)
+        grid, objects = self.regions._grid, self.regions._objects
+        working = mask_to_grid(np.ascontiguousarray(grid.order.array(truth)), grid.shape)
+        return float(dice_with(objects, objects.measured(choice.ranked.point).candidates, working).max())
 
 
 class ScoredKMeans:
@@ -73,7 +62,7 @@ class ScoredKMeans:
         flat = self.standard.reshape(-1, 1)
         self.maps = [nearest_centre(self.standard[..., None], kmeans(flat, n, rng, samples=6000)) for n in COUNTS]
 
-    def answers(self, point, radius_mm=None):
+    def answers(self, point):
         point = tuple(int((p + 0.5) * m / n) for p, m, n in zip(point, self.shape, self.native, strict=True))
         found = []
         for labels in self.maps:
@@ -93,7 +82,7 @@ class GrowingRegion:
         self._image = sitk.GetImageFromArray(ndimage.gaussian_filter(values, (0, 0.7, 0.7)))
         self._multiplier, self._radius = multiplier, 1 if values.shape[0] < 25 else 2
 
-    def answers(self, point, radius_mm=None):
+    def answers(self, point):
         grown = sitk.ConfidenceConnected(
             self._image, [point[::-1]], numberOfIterations=4, multiplier=self._multiplier,
             initialNeighborhoodRadius=self._radius, replaceValue=1,

@@ -26,11 +26,13 @@ from .object_choice import ObjectChoice
 from .objects.candidates import deepest_point
 from .objects.ranked import CLEARLY_DIFFERENT, SHOWN, Opinions, RankedCandidates
 from .objects.sections import Part, seen_in_sections
+from .objects.volume_features import agreement_of_sections
 from .planes import AnsweredVoxels, allowed_by, grid_of
 from .prompts import PromptedPlane, Prompts
 from .working_grid import WorkingGrid
 
 # All chosen on development volumes, see Testing/benchmarks/segment/volume_prompts.py.
+_AGREEMENT_WEIGHT = 6.0  # of the agreement of a candidate with the slice answers, beside half its score
 _SEARCHED = 0.9  # mean Dice of the best candidate with the slice answers, below which the carried object is chosen
 _SECTIONS_SHARE = 0.6  # of the vote of the network, which is shown the sections, and the carried object
 _MADE = ("carried", "sections")  # names of what is made of the slices, as sources
@@ -64,7 +66,7 @@ def prompted_choice(
     )  # fmt: skip
     carried = yield from as_part_of(steps, 0.0, 0.6)
     slices = _Slices(carried.drawn, volume, grid, objects.graph)
-    steps = objects.ranked_steps(slices.point, radius_mm=radius_mm, agreement=slices.agreement)
+    steps = objects.ranked_steps(slices.point, radius_mm=radius_mm, weighed=slices.weighed, certainty=None)
     ranked = yield from as_part_of(steps, 0.6, 0.8)
     yield Step(0.8, "Comparing answers")
     allowed = allowed_by(prompts, volume, extent)
@@ -171,12 +173,12 @@ class _Slices:
 
     def agreement(self, sets: np.ndarray) -> np.ndarray:
         """Mean Dice ``[n]`` of candidates, as sets of supervoxels ``[n, regions]``, with the answers."""
-        found = []
-        for places, plane in self._cuts:
-            labels = self._graph.labels[places]
-            inside, there = (np.bincount(v, minlength=self._graph.count) for v in (labels[plane], labels.ravel()))
-            found.append(2 * (sets @ inside) / (sets @ there + np.count_nonzero(plane)))
+        found = [agreement_of_sections(sets, self._graph.labels[places], plane) for places, plane in self._cuts]
         return np.mean(found, 0)
+
+    def weighed(self, scores: np.ndarray, sets: np.ndarray) -> np.ndarray:
+        """The scores of candidates with what the answers say of them, which counts more."""
+        return scores / 2 + _AGREEMENT_WEIGHT * self.agreement(sets)
 
     def dice(self, mask: np.ndarray) -> float:
         """The same of one mask on the working grid."""

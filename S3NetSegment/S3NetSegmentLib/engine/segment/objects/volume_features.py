@@ -63,6 +63,15 @@ def measure(
     return np.nan_to_num(table, nan=0.0, posinf=4.0, neginf=-4.0).astype(np.float32)
 
 
+def agreement_of_sections(sets: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Dice coefficients ``[n]`` of the sections of candidates in a cut through the volume with ``mask``.
+
+    :param sets: bool ``[n, regions]``. ``labels``: the region of each sample of the cut. ``mask``: bool, of the same shape.
+    """
+    inside, there = (np.bincount(part, minlength=sets.shape[1]) for part in (labels[mask], labels.ravel()))
+    return 2 * (sets @ inside) / np.maximum(sets @ there + np.count_nonzero(mask), 1)
+
+
 def hand_score(table: np.ndarray) -> np.ndarray:
     """log of contrast / (deviation + 0.3) x compactness^0.5 x consensus^2, the score without any learning; ``[n]``."""
     return table[:, COLUMN["log_hand"]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,12 +17,12 @@ from .volume_candidates import CandidateFinder, VolumeCandidates, candidate_find
 from .volume_features import NAMES, hand_score, measure, overlap_matrix
 from .volume_masks import connected_part, object_mask, volume_ladder
 
+Weighed = Callable[[np.ndarray, np.ndarray], np.ndarray]
 WEIGHTS = Path(__file__).with_name("volume_ranker.npz")
 # Chosen on development cases: the weight of the hand-made score beside the ranker, which knows synthetic scenes only, and how much to
 # trust their sum (see ``ranked.rank_ladder``).
 HAND_WEIGHT = 0.5
 CERTAINTY = 1.4
-AGREEMENT_WEIGHT = 6.0  # of what prompts say, beside half the score; chosen on development cases
 _REMEMBERED_POINTS = 8
 _RADIUS_DEVIATION = 0.3  # relative standard deviation of a radius given by hand
 _LARGEST_ADDITION, _LARGEST_REMOVAL = 1.5, 0.7  # shares of the object that one further point may add or remove
@@ -72,17 +72,19 @@ class VolumeObjects:
         """
         return run_to_end(self.ranked_steps(inside, forbidden, radius_mm))
 
-    def ranked_steps(self, inside, forbidden=(), radius_mm=None, agreement=None) -> Steps[RankedCandidates]:
+    def ranked_steps(
+        self, inside, forbidden=(), radius_mm=None, weighed: Weighed | None = None, certainty: float | None = CERTAINTY
+    ) -> Steps[RankedCandidates]:
         """:meth:`ranked` as a generator of progress steps.
 
-        :param agreement: how well candidates, bool ``[n, regions]``, agree with what else is known of the object: a function
-            that returns 0 to 1 for each. It then counts more than the scores.
+        :param weighed: what else is known of the object: a function of scores ``[n]`` and candidates, bool ``[n, regions]``, that
+            returns the scores that count.
+        :param certainty: see :func:`rank_ladder`.
         """
         measured = yield from as_part_of(self.measured_steps(inside), 0.0, 0.6)
         candidates, scores = measured.candidates, self._scores(measured, radius_mm)
-        certainty: float | None = CERTAINTY
-        if agreement is not None:
-            scores, certainty = scores / 2 + AGREEMENT_WEIGHT * agreement(candidates.sets), None
+        if weighed is not None:
+            scores = weighed(scores, candidates.sets)
         allowed = np.ones(len(scores), bool)
         for point in forbidden:
             allowed &= ~candidates.sets[:, self.graph.labels[tuple(point)]]
