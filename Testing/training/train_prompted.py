@@ -4,11 +4,15 @@
     python3 Testing/training/train_prompted.py --folder RUN --bank BANK --minutes 60 --compile        boxes that fit
     cp RUN/weights.npz fitting.npz
     python3 Testing/training/train_prompted.py --folder RUN --bank BANK --minutes 17 --loose 0.4 --finish --compile    then with room
-    python3 Testing/training/train_prompted.py --folder RUN --mean-of fitting.npz RUN/weights.npz     what ships is the mean of both
+    python3 Testing/training/train_prompted.py --folder RUN --mean-of fitting.npz RUN/weights.npz     the mean of both
+    cp RUN/weights.npz mean.npz
+    python3 Testing/training/train_prompted.py --folder NEXT --bank BANK --start mean.npz --minutes 60 --loose 0.3 --compile --workers 1
+    python3 Testing/training/train_prompted.py --folder NEXT --bank BANK --start mean.npz --minutes 26 --loose 0.3 --compile --workers 1 --finish
 
-Stops after ``--minutes`` (of processor time) and goes on from there when started again, at a constant rate; the last call, with
-``--finish``, lets it fall to 0. ``RUN/weights.npz`` is the average of the weights. The mean of both phases answers boxes that fit as well
-as the first and boxes with room nearly as well as the second (``Testing/benchmarks/segment/prompts.py``, with and without ``--room 0.15``).
+Stops after ``--minutes`` (of this process's time) and goes on from there when started again, at a constant rate; the last call, with
+``--finish``, lets it fall to 0. ``weights.npz`` is the average of the weights; that of the last call is what ships. The mean of the first
+two phases answers boxes that fit as well as the first and boxes with room nearly as well as the second
+(``Testing/benchmarks/segment/prompts.py``, with and without ``--room 0.15``); going on from it raises both.
 """
 
 from __future__ import annotations
@@ -66,7 +70,9 @@ def main() -> None:
     parser.add_argument(
         "--compile", action="store_true", help="with PyTorch's compiler, which is quicker; needs a C++ compiler"
     )
-    parser.add_argument("--minutes", type=float, default=20, help="processor time of this call (default %(default)s)")
+    parser.add_argument(
+        "--minutes", type=float, default=20, help="time of this process, without its workers (default %(default)s)"
+    )
     parser.add_argument(
         "--loose", type=float, default=0.0, help="share of boxes with room on all sides (default: %(default)s)"
     )

@@ -1,7 +1,9 @@
 """The network that is shown a box, computed with numpy: what it is shown, and that it answers as its training's PyTorch does."""
 
+import importlib
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,18 +23,19 @@ TRAINING = Path(__file__).resolve().parents[2] / "training"
 
 @pytest.fixture(scope="module")
 def trained_with():
+    """The modules of its training, by name."""
     sys.path.insert(0, str(TRAINING))
     try:
-        import prompted_net
+        names = ("prompted_net", "prompt_scenes", "shape_scenes", "train_prompted")
+        return {name: importlib.import_module(name) for name in names}
     finally:
         sys.path.remove(str(TRAINING))
-    return prompted_net
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_it_answers_as_the_network_of_its_training(trained_with, channels):
     torch.manual_seed(0)
-    network = trained_with.PromptedNet("plain").eval()
+    network = trained_with["prompted_net"].PromptedNet("plain").eval()
     box = np.zeros((SIDE, SIDE), bool)
     box[16:80, 20:70] = True
     shown = network_input(np.random.default_rng(0).random((channels, SIDE, SIDE), np.float32), box)
@@ -107,3 +110,39 @@ def test_a_disk_in_a_box_is_found_whatever_its_size_and_contrast():
         answer = default_box_network().answer(image[..., None].astype(np.float32), edges)
         found = answer.at(slice(0, 160), slice(0, 200)) > 0.5
         assert 2 * (found & disk).sum() / (found.sum() + disk.sum()) > 0.9
+
+
+def test_scenes_hold_organs_of_several_parts_as_one_object(trained_with):
+    rng = np.random.default_rng(0)
+    labels = np.zeros((40, 40), np.int32)
+    labels[10:30, 10:20], labels[10:30, 20:30] = 1, 2
+    objects = trained_with["shape_scenes"]._objects(rng, labels, [[1, 2]])
+    whole = (labels > 0).sum()
+    assert whole in [mask.sum() for mask in objects]
+
+
+def test_the_training_goes_on_from_given_weights(trained_with, tmp_path, monkeypatch):
+    scenes, training = trained_with["prompt_scenes"], trained_with["train_prompted"]
+    for module in (scenes, training):
+        monkeypatch.setattr(module, "PART", 3)
+    monkeypatch.setattr(training, "BATCH", 2)
+    scenes.fill_bank(tmp_path / "bank", 6, seed=1)
+    options = {
+        "folder": tmp_path,
+        "bank": tmp_path / "bank",
+        "start": WEIGHTS,
+        "blocks": "plain",
+        "consistency": 0.0,
+        "loose": 0.3,
+    }
+    options |= {"compile": False, "minutes": 0.002, "workers": 0, "finish": True, "seed": 0}
+    run = training.Training(SimpleNamespace(**options))
+    run.run()
+    begun, ended = default_box_network(), BoxNetwork.load(tmp_path / "weights.npz")
+    assert ended.about["samples"] == begun.about["samples"] + 2 * run.step and run.step > 0
+    away = [np.abs(ended._weights[name] - begun._weights[name]).max() for name in begun._weights]
+    assert 0 < max(away) < 0.1
+    resumed = training.Training(SimpleNamespace(**options))
+    assert resumed.step == run.step
+    with pytest.raises(SystemExit, match="blocks 'plain', not 's3net'"):
+        training.Training(SimpleNamespace(**options | {"folder": tmp_path / "other", "blocks": "s3net"}))

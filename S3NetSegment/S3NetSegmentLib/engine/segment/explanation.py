@@ -27,8 +27,8 @@ class ExplainedCandidate:
 
     :param step: counted from 1, from small to large.
     :param size: samples of the working grid.
-    :param score: what the ranker and the hand-made score say together (a log-probability up to a constant), a rough
-        radius included; ``learned`` and ``hand`` are its two parts.
+    :param score: what the ranker and the hand-made score say together (a log-probability up to a constant), with a rough
+        radius and, in a volume, what slices show; ``learned`` and ``hand`` are its first two parts.
     :param worth: what the choice goes by.
     :param offered: 1 for the automatic answer, 2 and 3 for the other answers that are offered, else 0.
     :param sources: which sources proposed exactly this candidate, and how often.

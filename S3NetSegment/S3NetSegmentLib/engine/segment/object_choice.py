@@ -25,7 +25,7 @@ _TRUST = 0.8  # how much the image counts beside the smooth outline
 _STROKE_EDITS = 3  # points of a stroke at which the answer is corrected
 # Log-odds of the Dice with the object that a box, or one point, means: constant, and factor of those that the candidates expect of
 # the best one, who know nothing of an object that none of them is. Fitted on development slices, see Testing/benchmarks/segment/prompts.py.
-_BOX, _POINT = (0.77, 0.27), (-0.32, 0.67)
+_BOX, _POINT = (-0.14, 0.66), (-0.32, 0.67)
 
 
 @dataclass(frozen=True, eq=False)

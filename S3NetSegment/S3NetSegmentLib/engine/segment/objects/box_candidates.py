@@ -21,7 +21,7 @@ from .slice_features import SliceStatistics, contrast_inside
 
 # Chosen on development slices: a candidate of one point more is e times as likely.
 WEIGHTS = {"sides": 0.5, "leak": -3.0, "log_fill": 0.75, "contrast_inside": 0.5, "network": 4.0}
-NETWORK_SHARE = 0.3  # of the vote
+NETWORK_SHARE = 0.45  # of the vote
 _USUAL_ROOM = 0.07  # that a hand leaves around an object on average, as a share of the box's sides
 _LEAST_ERROR = 0.8  # samples by which a side is missed at least
 _FARTHEST = 12.0  # squared errors; a side that is farther away counts as this
