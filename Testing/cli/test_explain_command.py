@@ -93,5 +93,6 @@ def test_an_object_of_a_volume_is_explained_too():
     assert len(explanation.candidates) == choice.steps
     first = explanation.candidates[0]
     assert first.step == choice.index + 1 and first.offered == 1
-    assert first.score == pytest.approx(first.learned + first.hand)
-    assert "highest score" in explanation.reason and "click_offset" in first.features
+    shown = [c.score - c.learned - c.hand for c in explanation.candidates]  # by the slices through the point
+    assert min(shown) >= 0 and shown[0] > 6 and max(shown) < 18
+    assert "highest expected Dice" in explanation.reason and "click_offset" in first.features
