@@ -184,17 +184,16 @@ class Regions:
     def _candidates(self, prompts: Prompts, radius_mm: float | None, excluded: np.ndarray | None) -> Steps[tuple]:
         """The ranked candidates, and where the answer may lie (None: everywhere)."""
         if not prompts.boxes and not prompts.strokes:
-            first, looked_at = self._grid.to_work(prompts.inside[0]), 0.0
-            further = {}
-            if not self._grid.flat:
-                looked_at = 0.8
-                looking = seen_in_slices(
-                    self.volume.ordered, prompts.inside[0], self._grid, self._objects.graph.labels, settings=self.settings,
-                    radius_mm=radius_mm, find_regions=find_regions,
-                )  # fmt: skip
-                further["weighed"] = (yield from as_part_of(looking, 0.0, looked_at)).weighed
-            steps = self._objects.ranked_steps(first, radius_mm=radius_mm, **further)
-            return (yield from as_part_of(steps, looked_at, 1.0)), None
+            first = self._grid.to_work(prompts.inside[0])
+            if self._grid.flat:
+                return (yield from self._objects.ranked_steps(first, radius_mm=radius_mm)), None
+            looking = seen_in_slices(
+                self.volume.ordered, prompts.inside[0], self._grid, self._objects.graph.labels, settings=self.settings,
+                radius_mm=radius_mm, find_regions=find_regions,
+            )  # fmt: skip
+            seen = yield from as_part_of(looking, 0.0, 0.8)
+            steps = self._objects.ranked_steps(first, radius_mm=radius_mm, weighed=seen.weighed)
+            return (yield from as_part_of(steps, 0.8, 1.0)), None
         yield Step(0.0, "Searching objects")
         return (yield from slice_candidates(self._objects, self._grid, prompts, excluded)), None
 

@@ -17,7 +17,7 @@ from ..common.progress import Steps, as_part_of
 from ..images import AXES, Volume
 from ..images.resample import mask_to_grid
 from .objects.volume_features import agreement_of_sections
-from .prompts import Voxel
+from .prompts import Prompts, Voxel
 from .working_grid import WorkingGrid
 
 _WEIGHT = (
@@ -71,10 +71,11 @@ def seen_in_slices(
         part = grid.extent.slice_at(axis, voxel[number])
         steps = find_regions(volume, extent=part, axis=axis, settings=settings, device="cpu")
         try:
-            regions = yield from as_part_of(steps, number / 3, (number + 1) / 3)
+            regions = yield from as_part_of(steps, number / 3, (number + 0.8) / 3)
         except InputError:  # there is nothing to tell apart in this slice
             continue
-        choice = regions.object_at([voxel], radius_mm=radius_mm)
+        steps = regions.object_steps(Prompts(inside=(voxel,)), radius_mm)
+        choice = yield from as_part_of(steps, (number + 0.8) / 3, (number + 1) / 3)
         across = 2 - number
         cuts.append(labels.take(places[axis], across))
         masks.append(mask_to_grid(choice.mask.squeeze(across), cuts[-1].shape))
