@@ -11,6 +11,7 @@ from S3NetSegmentLib.engine.segment.objects.candidates import Candidates, candid
 from S3NetSegmentLib.engine.segment.objects.ranked import (
     WEIGHTS,
     Ranker,
+    best_first,
     default_ranker,
     dice_matrix,
     rank,
@@ -267,6 +268,13 @@ def test_how_often_the_same_was_found_does_not_count():
     assert chosen.masks[chosen.best].sum() == 64
     chance = 1 / (1 + np.exp(-0.4))
     assert chosen.worth[chosen.best] == pytest.approx(chance + (1 - chance) * 2 * 64 / (64 + 27**2), abs=0.01)
+
+
+def test_what_must_not_be_chosen_takes_no_place_of_another():
+    overlap = np.array([[1.0, 0.98, 0.7], [0.98, 1.0, 0.75], [0.7, 0.75, 1.0]])
+    # The middle one is nearly the first, and agrees best with all; but it holds a point that was marked outside.
+    assert best_first(np.array([0.0, -np.inf, 0.0]), overlap, certainty=1.0) == [0, 2]
+    assert best_first(np.zeros(3), overlap, certainty=1.0)[0] == 1
 
 
 def test_one_candidate_is_a_ladder_of_one_step():

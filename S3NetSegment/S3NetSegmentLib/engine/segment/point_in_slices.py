@@ -20,9 +20,8 @@ from .objects.volume_features import agreement_of_sections
 from .prompts import Prompts, Voxel
 from .working_grid import WorkingGrid
 
-_WEIGHT = (
-    6.0  # of an agreement that is sure, in points of a candidate's score; chosen on development volumes (segment_3d.py)
-)
+# Of an agreement that is sure, in points of a candidate's score; chosen on development volumes (Testing/benchmarks/segment/segment_3d.py).
+_WEIGHT = 6.0
 _LEAST_SIDE = 8  # voxels of a slice; thinner ones show nothing
 
 

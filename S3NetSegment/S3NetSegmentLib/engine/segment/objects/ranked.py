@@ -97,9 +97,9 @@ def rank(
 def best_first(scores: np.ndarray, overlap: np.ndarray, certainty: float | None = None) -> list[int]:
     """Numbers of the candidates, the best first; of nearly equal ones only the best.
 
-    :param overlap: Dice coefficients ``[n, n]``. ``certainty``: see :func:`rank_ladder`.
+    :param scores: -inf for what must not be chosen. ``overlap``: Dice coefficients ``[n, n]``. ``certainty``: see :func:`rank_ladder`.
     """
-    worth = worth_of(scores, overlap, certainty)
+    worth = np.where(np.isfinite(scores), worth_of(scores, overlap, certainty), -np.inf)
     kept: list[int] = []
     for i in np.argsort(-worth, kind="stable"):
         if not kept or overlap[i, kept].max() <= NEARLY_EQUAL:
