@@ -153,8 +153,7 @@ def _objects(rng: np.random.Generator, labels: np.ndarray, organs: list[list[int
 
 def _rounded(mask: np.ndarray, width: float) -> np.ndarray:
     """``mask`` as a hand outlines it that does not go into every fold: closed by a disk of radius ``width``."""
-    wide = np.pad(mask, int(width) + 2)
-    wide = ndimage.distance_transform_edt(~wide) <= width
-    wide = ndimage.distance_transform_edt(wide) > width
-    inner = int(width) + 2
-    return wide[inner:-inner, inner:-inner] | mask
+    margin = int(width) + 2
+    wide = ndimage.distance_transform_edt(~np.pad(mask, margin)) <= width
+    closed = ndimage.distance_transform_edt(wide) > width
+    return closed[margin:-margin, margin:-margin] | mask

@@ -7,7 +7,7 @@
     python3 Testing/training/train_prompted.py --folder RUN --mean-of fitting.npz RUN/weights.npz     the mean of both
     cp RUN/weights.npz mean.npz
     python3 Testing/training/train_prompted.py --folder NEXT --bank BANK --start mean.npz --minutes 60 --loose 0.3 --compile --workers 1
-    python3 Testing/training/train_prompted.py --folder NEXT --bank BANK --start mean.npz --minutes 26 --loose 0.3 --compile --workers 1 --finish
+    python3 Testing/training/train_prompted.py --folder NEXT --bank BANK --minutes 26 --loose 0.3 --compile --workers 1 --finish
 
 Stops after ``--minutes`` (of this process's time) and goes on from there when started again, at a constant rate; the last call, with
 ``--finish``, lets it fall to 0. ``weights.npz`` is the average of the weights; that of the last call is what ships. The mean of the first
@@ -41,6 +41,7 @@ from prompted_net import PromptedNet  # noqa: E402
 from torch.utils.data import DataLoader, Dataset  # noqa: E402
 
 from S3NetSegmentLib.engine.common.affine2d import Affine2d  # noqa: E402
+from S3NetSegmentLib.engine.segment.objects.box_network import BoxNetwork  # noqa: E402
 from S3NetSegmentLib.engine.training.trainer.optimisation import averaged_copy, update_average  # noqa: E402
 
 BATCH = 32
@@ -58,7 +59,11 @@ def main() -> None:
     parser.add_argument(
         "--mean-of", type=Path, nargs="+", help="train nothing: RUN/weights.npz becomes the mean of these"
     )
-    parser.add_argument("--start", type=Path, help="weights that a new run begins with, such as those that ship")
+    parser.add_argument(
+        "--start",
+        type=Path,
+        help="weights that a new run begins with, such as those that ship; a run that goes on does not look at them",
+    )
     parser.add_argument("--scenes", type=int, default=24000, help="scenes of the bank (default %(default)s)")
     parser.add_argument(
         "--only-bank", action="store_true", help="make scenes, beside others that do, and train nothing"
@@ -130,7 +135,7 @@ class Training:
         self.network = PromptedNet(options.blocks).to(memory_format=torch.channels_last)
         self.step, self.seconds = 0, 0.0
         self.before = {"samples": 0, "minutes": 0.0}  # of the training of the weights that this one began with
-        if options.start:
+        if options.start and not self.file.exists():
             self._start_from(options.start)
         self.average = averaged_copy(self.network)
         self.compiled = torch.compile(self.network) if options.compile else self.network
@@ -140,20 +145,17 @@ class Training:
             self.network.load_state_dict(state["network"])
             self.average.load_state_dict(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])
-            self.step, self.seconds = state["step"], state["seconds"]
+            self.step, self.seconds, self.before = state["step"], state["seconds"], state["before"]
         rng = np.random.default_rng(99)
         self.held_out = [example for s in self.bank.held_out if (example := shown(s, rng, options.loose)) is not None]
 
     def _start_from(self, path: Path) -> None:
-        with np.load(path, allow_pickle=False) as file:
-            about = json.loads(str(file["about"]))
-            weights = {name: torch.from_numpy(file[name].astype(np.float32)) for name in file.files if name != "about"}
-        if about["blocks"] != self.options.blocks:
-            raise SystemExit(
-                f"{path} has blocks {about['blocks']!r}, not {self.options.blocks!r}: name them by --blocks"
-            )
-        self.network.load_state_dict(weights)
-        self.before = {name: about[name] for name in self.before}
+        begun = BoxNetwork.load(path)
+        blocks = begun.about["blocks"]
+        if blocks != self.options.blocks:
+            raise SystemExit(f"{path} has blocks {blocks!r}, not {self.options.blocks!r}: name them by --blocks")
+        self.network.load_state_dict({name: torch.from_numpy(array) for name, array in begun.weights.items()})
+        self.before = {name: begun.about[name] for name in self.before}
 
     def run(self) -> None:
         start, before, dice, saved = time.process_time(), self.seconds, [], time.process_time()
@@ -183,7 +185,8 @@ class Training:
         logits = self._logits(inputs)
         loss, dice = _loss(logits, truth)
         if self.options.consistency and self.step % 4 == 0:
-            generator = torch.Generator().manual_seed(self.step)
+            rng = np.random.default_rng([self.options.seed, 8, self.step])
+            generator = torch.Generator().manual_seed(int(rng.integers(1 << 31)))
             views = Affine2d.random(
                 generator, inputs.shape[-2:], BATCH, rotation=180, scaling=0.15, shear=0.1, shift=0.1
             )
@@ -209,7 +212,7 @@ class Training:
 
     def _save(self, dice: float) -> None:
         state = {"network": self.network.state_dict(), "average": self.average.state_dict(), "step": self.step}
-        state |= {"optimizer": self.optimizer.state_dict(), "seconds": self.seconds}
+        state |= {"optimizer": self.optimizer.state_dict(), "seconds": self.seconds, "before": self.before}
         part = self.file.with_suffix(".part")
         torch.save(state, part)
         os.replace(part, self.file)

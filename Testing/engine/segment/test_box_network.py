@@ -127,22 +127,18 @@ def test_the_training_goes_on_from_given_weights(trained_with, tmp_path, monkeyp
         monkeypatch.setattr(module, "PART", 3)
     monkeypatch.setattr(training, "BATCH", 2)
     scenes.fill_bank(tmp_path / "bank", 6, seed=1)
-    options = {
-        "folder": tmp_path,
-        "bank": tmp_path / "bank",
-        "start": WEIGHTS,
-        "blocks": "plain",
-        "consistency": 0.0,
-        "loose": 0.3,
-    }
-    options |= {"compile": False, "minutes": 0.002, "workers": 0, "finish": True, "seed": 0}
+    options = {"folder": tmp_path, "bank": tmp_path / "bank", "start": WEIGHTS, "blocks": "plain", "consistency": 0.0}
+    options |= {"loose": 0.3, "compile": False, "minutes": 0.002, "workers": 0, "finish": True, "seed": 0}
     run = training.Training(SimpleNamespace(**options))
     run.run()
     begun, ended = default_box_network(), BoxNetwork.load(tmp_path / "weights.npz")
     assert ended.about["samples"] == begun.about["samples"] + 2 * run.step and run.step > 0
-    away = [np.abs(ended._weights[name] - begun._weights[name]).max() for name in begun._weights]
+    away = [np.abs(ended.weights[name] - begun.weights[name]).max() for name in begun.weights]
     assert 0 < max(away) < 0.1
-    resumed = training.Training(SimpleNamespace(**options))
-    assert resumed.step == run.step
+    resumed = training.Training(SimpleNamespace(**options | {"start": None}))
+    resumed.run()
+    assert resumed.step > run.step
+    ended = BoxNetwork.load(tmp_path / "weights.npz")
+    assert ended.about["samples"] == begun.about["samples"] + 2 * resumed.step
     with pytest.raises(SystemExit, match="blocks 'plain', not 's3net'"):
         training.Training(SimpleNamespace(**options | {"folder": tmp_path / "other", "blocks": "s3net"}))

@@ -1,5 +1,8 @@
 """A click in a volume is looked at in the three slices through it."""
 
+import copy
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -106,3 +109,16 @@ def test_of_nested_objects_the_one_that_the_slices_show_is_chosen(monkeypatch):
 
         monkeypatch.setattr(searching, "seen_in_slices", told)
         assert dice(regions.object_at([point[::-1]]).mask, meant) > 0.9
+
+
+def test_where_the_network_alone_was_asked_for_the_slices_have_no_say(ellipsoid_regions, monkeypatch):
+    def searched(*_, **__):
+        raise AssertionError("slices were searched without the network")
+
+    monkeypatch.setattr(searching, "seen_in_slices", searched)
+    regions = copy.copy(ellipsoid_regions)
+    regions._ranked = {}
+    with pytest.raises(AssertionError, match="slices were searched"):
+        regions.object_at([POINT[::-1]])
+    regions.settings = replace(regions.settings, sources="s3net")
+    assert dice(regions.object_at([POINT[::-1]]).mask, ellipsoid()) > 0.9

@@ -1,13 +1,15 @@
 """One click in a volume gives one three-dimensional object."""
 
 import copy
+import threading
+import time
 import tracemalloc
 
 import numpy as np
 import pytest
 
 from S3NetSegmentLib.engine.common.progress import run_to_end
-from S3NetSegmentLib.engine.segment.objects import objects_of_volume
+from S3NetSegmentLib.engine.segment.objects import objects_of_volume, volume_objects
 from S3NetSegmentLib.engine.segment.regions.maps import volume_maps, volume_working_shape
 from S3NetSegmentLib.engine.segment.settings import SegmentSettings
 
@@ -303,3 +305,17 @@ class TestCost:
 
     def test_a_volume_has_no_main_object(self, ball_objects):
         assert run_to_end(ball_objects.main_steps()) is None
+
+
+def test_the_window_does_not_wait_for_the_masks_of_the_answers(ball_objects, monkeypatch):
+    rank_ladder, threads, messages = volume_objects.rank_ladder, [], []
+
+    def slow(*arguments):
+        threads.append(threading.current_thread())
+        time.sleep(0.2)
+        return rank_ladder(*arguments)
+
+    monkeypatch.setattr(volume_objects, "rank_ladder", slow)
+    run_to_end(ball_objects.ranked_steps((20, 22, 16)), lambda step: messages.append(step.message))
+    assert threads and threads[0] is not threading.current_thread()
+    assert messages.count("Comparing answers") > 1

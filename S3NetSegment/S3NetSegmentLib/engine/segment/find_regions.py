@@ -185,7 +185,7 @@ class Regions:
         """The ranked candidates, and where the answer may lie (None: everywhere)."""
         if not prompts.boxes and not prompts.strokes:
             first = self._grid.to_work(prompts.inside[0])
-            if self._grid.flat:
+            if self._grid.flat or self.settings.sources == "s3net":  # the slices are searched without the network
                 return (yield from self._objects.ranked_steps(first, radius_mm=radius_mm)), None
             looking = seen_in_slices(
                 self.volume.ordered, prompts.inside[0], self._grid, self._objects.graph.labels, settings=self.settings,

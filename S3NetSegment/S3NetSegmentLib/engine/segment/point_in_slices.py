@@ -16,6 +16,7 @@ from ..common.errors import InputError
 from ..common.progress import Steps, as_part_of
 from ..images import AXES, Volume
 from ..images.resample import mask_to_grid
+from ..images.volume import slices_first
 from .objects.volume_features import agreement_of_sections
 from .prompts import Prompts, Voxel
 from .working_grid import WorkingGrid
@@ -75,8 +76,7 @@ def seen_in_slices(
             continue
         steps = regions.object_steps(Prompts(inside=(voxel,)), radius_mm)
         choice = yield from as_part_of(steps, (number + 0.8) / 3, (number + 1) / 3)
-        across = 2 - number
-        cuts.append(labels.take(places[axis], across))
-        masks.append(mask_to_grid(choice.mask.squeeze(across), cuts[-1].shape))
+        cuts.append(slices_first(labels, axis)[places[axis]])
+        masks.append(mask_to_grid(slices_first(choice.mask, axis)[0], cuts[-1].shape))
         expected.append(choice.expected_at_point)
     return SeenSlices(cuts, masks, expected)

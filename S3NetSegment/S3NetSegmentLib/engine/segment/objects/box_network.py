@@ -30,8 +30,8 @@ class BoxNetwork:
     """:param weights: arrays by the names of PyTorch's ``state_dict``."""
 
     def __init__(self, weights: dict[str, np.ndarray], about: dict | None = None):
-        self._weights = {name: np.asarray(array, np.float32) for name, array in weights.items()}
-        self._levels = len({name.split(".")[1] for name in self._weights if name.startswith("down.")})
+        self.weights = {name: np.asarray(array, np.float32) for name, array in weights.items()}
+        self._levels = len({name.split(".")[1] for name in self.weights if name.startswith("down.")})
         self.about = about or {}
 
     @classmethod
@@ -70,12 +70,12 @@ class BoxNetwork:
             grouped = x.reshape(_GROUPS, -1)
             centred = grouped - grouped.mean(1, keepdims=True)
             centred /= np.sqrt(np.square(centred).mean(1, keepdims=True) + 1e-5)
-            scale, shift = (self._weights[f"{name}.{convolution + 1}.{part}"] for part in ("weight", "bias"))
+            scale, shift = (self.weights[f"{name}.{convolution + 1}.{part}"] for part in ("weight", "bias"))
             x = np.maximum(centred.reshape(x.shape) * scale[:, None, None] + shift[:, None, None], 0)
         return x
 
     def _convolved(self, x: np.ndarray, name: str, stride: int = 1) -> np.ndarray:
-        weight = self._weights[f"{name}.weight"]
+        weight = self.weights[f"{name}.weight"]
         side = weight.shape[2]
         padded = np.pad(x, ((0, 0), (1, 1), (1, 1)))
         height, width = x.shape[1] // stride, x.shape[2] // stride
@@ -86,7 +86,7 @@ class BoxNetwork:
                 :, row : row + stride * height : stride, column : column + stride * width : stride
             ]
         out = (weight.reshape(len(weight), -1) @ windows.reshape(-1, height * width)).reshape(-1, height, width)
-        bias = self._weights.get(f"{name}.bias")
+        bias = self.weights.get(f"{name}.bias")
         return out if bias is None else out + bias[:, None, None]
 
 

@@ -97,13 +97,19 @@ def rank(
 def best_first(scores: np.ndarray, overlap: np.ndarray, certainty: float | None = None) -> list[int]:
     """Numbers of the candidates, the best first; of nearly equal ones only the best.
 
-    :param scores: -inf for what must not be chosen. ``overlap``: Dice coefficients ``[n, n]``. ``certainty``: see :func:`rank_ladder`.
+    :param scores: of what must not be chosen -inf: it is left out. ``overlap``: Dice coefficients ``[n, n]``. ``certainty``: see
+        :func:`rank_ladder`.
     """
-    worth = np.where(np.isfinite(scores), worth_of(scores, overlap, certainty), -np.inf)
+    order = np.argsort(-worth_of(scores, overlap, certainty), kind="stable")
+    return _different(order[np.isfinite(scores[order])], overlap, NEARLY_EQUAL)
+
+
+def _different(order: np.ndarray, overlap: np.ndarray, alike: float) -> list[int]:
+    """Of ``order`` (the best first) those that are not ``alike``, a Dice coefficient, to a better one."""
     kept: list[int] = []
-    for i in np.argsort(-worth, kind="stable"):
-        if not kept or overlap[i, kept].max() <= NEARLY_EQUAL:
-            kept.append(int(i))
+    for i in order.tolist():
+        if not kept or overlap[i, kept].max() <= alike:
+            kept.append(i)
     return kept
 
 
@@ -114,10 +120,7 @@ def worth_of(scores: np.ndarray, overlap: np.ndarray, certainty: float | None) -
 
 def _chances(scores: np.ndarray, overlap: np.ndarray, certainty: float) -> np.ndarray:
     """How likely each candidate is the object that is meant, ``[n]``, see :func:`rank_ladder`."""
-    different: list[int] = []
-    for i in np.argsort(-scores, kind="stable"):
-        if not different or overlap[i, different].max() <= _SAME_OPINION:
-            different.append(int(i))
+    different = _different(np.argsort(-scores, kind="stable"), overlap, _SAME_OPINION)
     chances = np.zeros(len(scores))
     chances[different] = _softmax(certainty * scores[different])
     return chances

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 
 from ...common.arrays import LimitedCache, three
-from ...common.progress import Step, Steps, as_part_of, run_to_end
+from ...common.progress import Step, Steps, as_part_of, in_thread, run_to_end
 from ..regions.volume_graph import RegionGraph, region_graph
 from .ranked import Measured, Opinions, RankedCandidates, Ranker, best_first, rank_ladder
 from .volume_candidates import CandidateFinder, VolumeCandidates, candidate_finder
@@ -91,11 +91,11 @@ class VolumeObjects:
         if allowed.any():
             scores = np.where(allowed, scores, -np.inf)
         order = best_first(scores, measured.overlap, certainty)
-        order = [i for i in order if np.isfinite(scores[i])]
         steps = volume_ladder(self.graph, candidates, order, [inside], forbidden)
         ladder, masks = yield from as_part_of(steps, 0.6, 0.9)
-        yield Step(0.9, "Comparing answers")
-        ranked = rank_ladder(ladder, masks, order, scores, measured.overlap, certainty)
+        # The masks of the answers are made for it, which takes long where they fill much of a large volume.
+        ranking = partial(rank_ladder, ladder, masks, order, scores, measured.overlap, certainty)
+        ranked = yield from in_thread(ranking, Step(0.9, "Comparing answers"), abandoned=True)
         return dataclasses.replace(ranked, point=tuple(inside))
 
     def opinions(self, point: tuple[int, int, int]) -> Opinions:
