@@ -319,13 +319,14 @@ def _pictures(options) -> int:
 def fitted(panel, frame, width: int) -> int:
     """Makes ``frame`` as tall as it needs to be, as Slicer's scroll area does, once what it shows has come to rest; returns the width
     that it needs."""
-    tall = None
-    for _ in range(10):
+    from PyQt5 import QtWidgets
+
+    talls: list[int] = []
+    while len(talls) < 20 and (len(talls) < 3 or len(set(talls[-3:])) > 1):
         panel.settle(0.1)
-        before, tall = tall, max(frame.minimumSizeHint().height(), frame.layout().heightForWidth(width), 300)
-        frame.resize(width, tall)
-        if tall == before:
-            break
+        QtWidgets.QApplication.sendPostedEvents()  # what a busy machine has not yet laid out
+        talls.append(max(frame.minimumSizeHint().height(), frame.layout().heightForWidth(width), 300))
+        frame.resize(width, talls[-1])
     return frame.minimumSizeHint().width()
 
 

@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import ndimage
 
+from ..common.arrays import three
 from ..common.errors import InputError
 from ..common.progress import Step, Steps, as_part_of
 from ..images import AXES, Extent, Volume
 from ..images.array_order import ArrayOrder
 from ..images.volume import slices_first
 from .planes import AnsweredVoxels, allowed_by, closed_pixels, cut_of, drawn_plane
-from .prompts import PromptedPlane, Prompts, SliceKey, prompted_slices
+from .prompts import Crossing, PromptedPlane, Prompts, SliceKey, Voxel, prompted_slices
 from .settings import SegmentSettings
 
 Place = SliceKey | PromptedPlane
@@ -82,7 +83,8 @@ def draw_prompts(
     find_regions=None,
     remember: Callable[[Place, Steps], Steps] | None = None,
 ) -> Steps[DrawnSlices]:
-    """The first sight: the object in each slice and oblique plane on which prompts lie, as a generator of progress steps.
+    """The first sight: the object in each slice and oblique plane on which prompts lie, as a generator of progress steps. A slice that
+    crosses some that are answered already is told what they show there.
 
     :param axis: across the slices of points that no box or stroke has a slice for.
     :param slices_so_far: answers that still hold, e.g. corrected by hand; they are taken as they are.
@@ -95,10 +97,11 @@ def draw_prompts(
         from .find_regions import find_regions
     extent = extent or volume.extent
     prompts, excluded = _checked(prompts, extent, excluded)
-    todo, drawn = prompted_slices(prompts, volume.slice_axis(axis), volume.order), {}
+    todo = prompted_slices(prompts, volume.slice_axis(axis), volume.order)
+    drawn = {key: np.asarray(slices_so_far[key], bool) for key in todo if key in (slices_so_far or {})}
+    known = [AnsweredVoxels.of(key, mask, volume, extent) for key, mask in drawn.items()]
     for number, (key, own) in enumerate(todo.items()):
-        if slices_so_far is not None and key in slices_so_far:
-            drawn[key] = np.asarray(slices_so_far[key], bool)
+        if key in drawn:
             continue
         done, share = number / len(todo), 1 / len(todo)
         search = _searched(key, volume, extent, find_regions, settings, device)
@@ -107,9 +110,11 @@ def draw_prompts(
         across = "z" if isinstance(key, PromptedPlane) else key[0]
         there = _closed(key, volume, extent, excluded)
         closed = None if there is None else np.expand_dims(there, 2 - AXES.index(across))
-        steps = regions.object_steps(own, excluded=closed)
+        steps = regions.object_steps(own, excluded=closed, crossing=_crossing(key, known, extent))
         choice = yield from as_part_of(steps, done + 0.8 * share, done + share)
         drawn[key] = slices_first(choice.mask, across)[0] & (True if there is None else ~there)
+        known.append(AnsweredVoxels.of(key, drawn[key], volume, extent))
+    drawn = {key: drawn[key] for key in todo}
     if not any(mask.any() for mask in drawn.values()):
         raise InputError(
             "nothing is left of the object in the slices that were pointed at: points outside or other segments take all of it; "
@@ -133,6 +138,20 @@ def _closed(key: Place, volume: Volume, extent: Extent, excluded: np.ndarray | N
     if isinstance(key, PromptedPlane):
         return closed_pixels(key, volume, extent, excluded)
     return None if excluded is None else slices_first(excluded, key[0])[_local(key, extent)]
+
+
+def _crossing(key: Place, known: Sequence[AnsweredVoxels], extent: Extent) -> Crossing | None:
+    """What the answers that cross slice ``key`` show there; None where they show nothing of the object. An oblique plane is not told."""
+    if isinstance(key, PromptedPlane):
+        return None
+    voxels: tuple[list[Voxel], list[Voxel]] = [], []
+    for answer in known:
+        index = np.broadcast_arrays(*answer.index)
+        there = index[2 - AXES.index(key[0])] == _local(key, extent)
+        for side, own in zip(voxels, (there & answer.inside, there & ~answer.inside), strict=True):
+            places = np.stack([place[own] for place in index[::-1]], 1) + extent.start
+            side.extend(map(three, places.tolist()))
+    return Crossing(tuple(voxels[0]), tuple(voxels[1])) if voxels[0] else None
 
 
 def carry_prompts(

@@ -23,7 +23,7 @@ from ..images.resample import labels_to_grid, resized
 from .object_choice import Finish, ObjectChoice, chosen, refuse_excluded, slice_candidates
 from .objects import SliceObjects, VolumeObjects, objects_of_volume
 from .point_in_slices import seen_in_slices
-from .prompts import PromptedPlane, Prompts, SliceKey, Voxel, require_inside
+from .prompts import Crossing, PromptedPlane, Prompts, SliceKey, Voxel, require_inside
 from .regions.clustering import ClusterLabels
 from .regions.maps import VolumeMaps, slice_maps, volume_maps
 from .regions.volume_graph import region_graph
@@ -145,6 +145,7 @@ class Regions:
         *,
         excluded: np.ndarray | None = None,
         slices_so_far: Mapping[SliceKey | PromptedPlane, np.ndarray] | None = None,
+        crossing: Crossing | None = None,
     ) -> Steps[ObjectChoice]:
         """The object that points, boxes and strokes ask for, as a generator of progress steps. What it found is
         remembered, so asking again is quick.
@@ -156,6 +157,7 @@ class Regions:
         :param radius_mm: rough radius of the object, if the user gave one; it matters to points.
         :param excluded: bool [K, J, I] over the extent, what is never part of the object (other segments).
         :param slices_so_far: in a volume, what holds in these slices, see :func:`carry.draw_prompts`.
+        :param crossing: in a slice, for its boxes: what the answers of slices that cross it show there.
         :raises InputError: nothing says where the object is, prompts outside ``extent``, a box without area, the same voxel
             inside and outside, a point inside in ``excluded``, or a radius that is not above 0.
         """
@@ -165,15 +167,16 @@ class Regions:
         refuse_excluded(prompts, excluded, self.extent)
         order = self._grid.order
         prompts = prompts.in_order(order)
+        crossing = None if crossing is None else crossing.in_order(order)
         excluded = self._empty if excluded is None else _either(order.array(excluded), self._empty)
         by_point = not (prompts.boxes or prompts.strokes or prompts.planes)
         if not by_point and not self._grid.flat:
             return (yield from self._carried(prompts, radius_mm, excluded, slices_so_far))
         # Points beside boxes and strokes only correct what was found by these.
         drawn = prompts.boxes or (prompts.strokes, prompts.outside_strokes)
-        key = (prompts.inside[0], radius_mm) if by_point else (drawn, _digest(excluded))
+        key = (prompts.inside[0], radius_mm) if by_point else (drawn, _digest(excluded), crossing)
         if key not in self._ranked:
-            self._ranked = {key: (yield from as_part_of(self._candidates(prompts, radius_mm, excluded), 0.0, 1.0))}
+            self._ranked = {key: (yield from as_part_of(self._candidates(prompts, radius_mm, excluded, crossing), 0.0, 1.0))}
         ranked, allowed = self._ranked[key]
         finish = Finish(
             drawn=prompts.inside_voxels, erased=prompts.outside_voxels, excluded=excluded, allowed=allowed,
@@ -181,7 +184,7 @@ class Regions:
         )  # fmt: skip
         return chosen(ranked, self._objects, self._grid, prompts, finish)
 
-    def _candidates(self, prompts: Prompts, radius_mm: float | None, excluded: np.ndarray | None) -> Steps[tuple]:
+    def _candidates(self, prompts: Prompts, radius_mm: float | None, excluded, crossing) -> Steps[tuple]:
         """The ranked candidates, and where the answer may lie (None: everywhere)."""
         if not prompts.boxes and not prompts.strokes:
             first = self._grid.to_work(prompts.inside[0])
@@ -195,7 +198,7 @@ class Regions:
             steps = self._objects.ranked_steps(first, radius_mm=radius_mm, weighed=seen.weighed)
             return (yield from as_part_of(steps, 0.8, 1.0)), None
         yield Step(0.0, "Searching objects")
-        return (yield from slice_candidates(self._objects, self._grid, prompts, excluded)), None
+        return (yield from slice_candidates(self._objects, self._grid, prompts, excluded, crossing)), None
 
     def _native_features(self):
         """Rows and columns of a slice -> the scaled intensities there; None for a volume."""

@@ -15,7 +15,7 @@ from ..common.progress import Steps
 from ..images import AXES, Extent
 from ..images.resample import axis_weights, mask_to_grid
 from .objects.slice_objects import spread_points
-from .prompts import Prompts, Voxel
+from .prompts import Crossing, Prompts, Voxel
 from .working_grid import WorkingGrid
 
 _BAND = 1.5  # samples of the working grid on each side of the border that are decided anew
@@ -267,13 +267,18 @@ def refuse_excluded(prompts: Prompts, excluded: np.ndarray | None, extent: Exten
             )
 
 
-def slice_candidates(objects, grid: WorkingGrid, prompts: Prompts, excluded: np.ndarray | None) -> Steps:
+def slice_candidates(
+    objects, grid: WorkingGrid, prompts: Prompts, excluded: np.ndarray | None, crossing: Crossing | None = None
+) -> Steps:
     """The candidates in a slice for boxes, or else for strokes, as a generator of progress steps; ``objects``: :class:`SliceObjects`."""
     if not prompts.boxes:
         strokes = (prompts.strokes, prompts.outside_strokes)
         return objects.ranked_along(*([grid.to_work(v) for stroke in one for v in stroke] for one in strokes))
     working = None if excluded is None else mask_to_grid(np.squeeze(excluded, 2 - AXES.index(grid.axis)), grid.shape)
-    return (yield from objects.ranked_in_steps([grid.edges_of(box) for box in prompts.boxes], working))
+    shown = None
+    if crossing is not None:
+        shown = [tuple(map(grid.to_work, voxels)) for voxels in (crossing.inside, crossing.outside)]
+    return (yield from objects.ranked_in_steps([grid.edges_of(box) for box in prompts.boxes], working, shown))
 
 
 def chosen(ranked, objects, grid: WorkingGrid, prompts: Prompts, finish: Finish) -> ObjectChoice:

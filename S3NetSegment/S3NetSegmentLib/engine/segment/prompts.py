@@ -215,6 +215,18 @@ class Prompts:
 
 
 @dataclass(frozen=True)
+class Crossing:
+    """What the answers in other slices show where they cross a slice: voxels ``inside`` and ``outside`` the object."""
+
+    inside: tuple[Voxel, ...]
+    outside: tuple[Voxel, ...]
+
+    def in_order(self, order: ArrayOrder) -> Crossing:
+        """The same in another order of the volume's axes."""
+        return Crossing(tuple(map(order.voxel, self.inside)), tuple(map(order.voxel, self.outside)))
+
+
+@dataclass(frozen=True)
 class PromptedPlane:
     """What was pointed at in an oblique plane.
 

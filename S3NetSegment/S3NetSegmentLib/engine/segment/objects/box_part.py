@@ -60,6 +60,12 @@ class BoxPart:
     def of(self, array: np.ndarray) -> np.ndarray:
         return array[self.rows, self.columns]
 
+    def samples(self, points: Sequence[Point]) -> np.ndarray:
+        """The samples of this part at points (row, column) of the slice, ``[2, n]``; those beside it are left out."""
+        places = np.array(points, int).reshape(-1, 2).T - [[self.rows.start], [self.columns.start]]
+        found = places // self.step
+        return found[:, ((found >= 0) & (found < np.array([self.box.shape]).T)).all(0)]
+
     def probes(self) -> list[Point]:
         """The middle of the box and four samples around it, those that may belong to the object."""
         top, bottom, left, right = self.edges

@@ -81,18 +81,20 @@ class SliceObjects:
         self,
         boxes: Sequence[Sequence[float]],
         excluded: np.ndarray | None = None,
+        shown: Sequence[Sequence[tuple[int, int]]] | None = None,
     ) -> Steps[RankedCandidates]:
         """The candidates for the object that ``boxes`` hold, one part in each, as a generator of progress steps.
 
         :param boxes: top, bottom, left and right in pixels, counted from the outer corner of the slice.
         :param excluded: bool ``[h, w]``, what the object must not hold.
+        :param shown: samples in and outside the object, as slices that cross this one show it.
         """
         answers = []
         for number, edges in enumerate(boxes):
             yield Step(number / len(boxes), "Searching objects")
             network = default_box_network().answer(self._features, edges)
             yield Step((number + 0.5) / len(boxes), "Searching objects")
-            answers.append(ranked_in_box(self._maps, self._statistics, network, edges, excluded=excluded))
+            answers.append(ranked_in_box(self._maps, self._statistics, network, edges, excluded=excluded, shown=shown))
         return united(answers)
 
     def ranked_along(
