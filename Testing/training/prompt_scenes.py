@@ -1,4 +1,4 @@
-"""The training data of the prompted network: a bank of scenes, synthetic and real, and cut-outs of them with simulated boxes."""
+"""The training data of the prompted network: a bank of synthetic scenes, and cut-outs of them with simulated boxes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from recorded_scenes import plane_scene, skin_scene
 from scenes import scene
 from scipy import ndimage
 from shape_scenes import shape_scene
@@ -18,16 +17,15 @@ from S3NetSegmentLib.engine.images.colors import lab_from_rgb
 from S3NetSegmentLib.engine.segment.objects.box_network import MARGIN, SIDE, CutOut, network_input
 from S3NetSegmentLib.engine.segment.objects.box_part import MOST_ROOM, SIDE_ERROR
 
-_SHARES = {"shapes": 0.4, "planes": 0.3, "skin": 0.07}  # of the scenes; the others are those of the ranker
-_SIDES = (112, 192)  # pixels of a scene
-_COLOUR_SHARE = 0.45  # of those of the ranker
+_SHAPES_SHARE = 0.5  # of the scenes; the others are those of the ranker
+_SIDES = (112, 192)  # pixels of a scene of shapes
+_COLOUR_SHARE = 0.45  # of the others
 # Share of the cut-outs that a scanner has recorded with few pixels, and how many along a side of the box: from, to.
 _COARSE = (0.5, 10, 60)
 _SHORTEST, _LEAST_LONGEST = 3, 6  # pixels of an object along its sides; smaller ones are not shown
 _LEAST_SHOWN = 40  # pixels of it in the cut-out
 _LEAST_CONTRAST, _BAND = 0.3, 3  # of an object that one can see; pixels on both sides of its outline
 PART = 500  # scenes of a file of the bank
-_MADE_BY = {"shapes": shape_scene, "planes": plane_scene, "skin": skin_scene}
 
 
 @dataclass(frozen=True)
@@ -53,12 +51,11 @@ class Shown:
 def banked(seed: int, number: int) -> BankedScene:
     """Scene ``number`` of the generator seeded with ``seed``."""
     rng = np.random.default_rng([seed, number])
-    kind = rng.choice([*_SHARES, "ranker"], p=[*_SHARES.values(), 1 - sum(_SHARES.values())])
-    if kind != "ranker":
+    if rng.random() < _SHAPES_SHARE:
         side = int(rng.integers(*_SIDES))
         image, objects = np.zeros((1, 1, 1)), []
         while not objects or image.std() < 0.02:
-            image, objects = _MADE_BY[kind](rng, side)
+            image, objects = shape_scene(rng, side)
     else:
         made = scene(rng, rng.random() < _COLOUR_SHARE)
         image, objects = made.picture, made.objects

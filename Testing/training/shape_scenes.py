@@ -26,7 +26,7 @@ def shape_scene(rng: np.random.Generator, side: int) -> tuple[np.ndarray, list[n
     for _ in range(int(rng.integers(2, 12))):
         drawn += _draw(rng, labels, drawn, organs)
     labels = _bent(rng, labels)
-    return np.clip(filled(rng, labels), 0, 1)[..., None], _objects(rng, labels, organs)
+    return np.clip(_filled(rng, labels), 0, 1)[..., None], _objects(rng, labels, organs)
 
 
 def _background(rng: np.random.Generator, side: int) -> np.ndarray:
@@ -109,7 +109,7 @@ def _bent(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
     return labels[places[0], places[1]]
 
 
-def filled(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
+def _filled(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
     """A picture ``[side, side]``: a brightness for each label, at times nearly another's, with texture and an edge that is more or less soft."""
     side, count = len(labels), int(labels.max()) + 1
     levels = rng.uniform(0, 1, count)
@@ -145,13 +145,13 @@ def _objects(rng: np.random.Generator, labels: np.ndarray, organs: list[list[int
         if holes and (holes < 0.03 or rng.random() < (_FILLED if holes < 0.3 else _CAVITY_FILLED)):
             mask = filled
         if rng.random() < _ROUNDED:
-            mask = rounded(mask, rng.uniform(1, _FARTHEST_ROUNDED))
+            mask = _rounded(mask, rng.uniform(1, _FARTHEST_ROUNDED))
         if _SMALLEST <= np.count_nonzero(mask) <= _LARGEST * mask.size:
             objects.append(mask)
     return objects
 
 
-def rounded(mask: np.ndarray, width: float) -> np.ndarray:
+def _rounded(mask: np.ndarray, width: float) -> np.ndarray:
     """``mask`` as a hand outlines it that does not go into every fold: closed by a disk of radius ``width``."""
     margin = int(width) + 2
     wide = ndimage.distance_transform_edt(~np.pad(mask, margin)) <= width
