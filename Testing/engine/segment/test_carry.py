@@ -6,10 +6,11 @@ from few_shot_phantoms import organs
 
 from S3NetSegmentLib.engine import Extent, InputError, Volume
 from S3NetSegmentLib.engine.common.progress import Step, run_to_end
-from S3NetSegmentLib.engine.segment import carried_choice
+from S3NetSegmentLib.engine.segment import carried_choice, carry
 from S3NetSegmentLib.engine.segment.carry import carry_prompts, draw_prompts, kept_near_drawn
 from S3NetSegmentLib.engine.segment.explanation import explain
 from S3NetSegmentLib.engine.segment.find_regions import find_regions
+from S3NetSegmentLib.engine.segment.objects.box_part import BoxPart
 from S3NetSegmentLib.engine.segment.planes import AnsweredVoxels
 from S3NetSegmentLib.engine.segment.prompts import Box, Prompts, prompted_slices
 
@@ -67,6 +68,16 @@ def regions(body):
 def choice(body, regions):
     first = body[1]
     return regions.object_at(boxes=[box_around(first, "z", MIDDLE)], slices_so_far=drawn(first, ("z", MIDDLE)))
+
+
+@pytest.fixture(scope="module")
+def vessel():
+    """A volume with a wall around a cavity, along k; masks of the cavity and of both together."""
+    k, j, i = np.indices((24, 40, 44))
+    away = np.hypot(j - 20, i - 21)
+    both, cavity = (away < 13) & (k > 3) & (k < 20), (away < 8) & (k > 3) & (k < 20)
+    image = 40 + 60 * both + 60 * cavity + np.random.default_rng(3).normal(0, 5, both.shape)
+    return Volume(image.astype(np.float32), np.diag((1.0, 1.0, 1.0, 1.0))), cavity, both
 
 
 class TestCarrying:
@@ -306,3 +317,49 @@ class TestFirstSight:
         there = run_to_end(draw_prompts(volume, Prompts(boxes=(box_around(first, "z", MIDDLE),)), excluded=excluded))
         assert there["z", MIDDLE].any()
         assert not (there["z", MIDDLE] & excluded[MIDDLE]).any()
+
+
+class TestSlicesThatCross:
+    """A box is told what answered slices show where they cross its slice."""
+
+    @pytest.mark.parametrize("stored", [slice(None), slice(None, None, -1)], ids=["as it is", "from the other side"])
+    def test_the_answer_follows_the_slice_that_crosses(self, vessel, stored):
+        volume, cavity, both = vessel
+        matrix = volume.ijk_to_ras.copy()
+        if stored.step:
+            matrix[0, 3], matrix[0, 0] = 43, -1
+        volume = Volume(np.ascontiguousarray(volume.array[..., stored]), matrix)
+        cavity, both = (np.ascontiguousarray(mask[..., stored]) for mask in (cavity, both))
+        first, second = ("z", 12), ("y", 20)
+        prompts = Prompts(boxes=tuple(box_around(both, *key) for key in (first, second)))
+        answers = {
+            name: run_to_end(draw_prompts(volume, prompts, slices_so_far=drawn(mask, first)))[second]
+            for name, mask in (("cavity", cavity), ("both", both))
+        }
+        for name, mask in (("cavity", cavity), ("both", both)):
+            right = dice(answers[name], plane_of(mask, *second))
+            other = dice(answers["both" if name == "cavity" else "cavity"], plane_of(mask, *second))
+            assert right > 0.8 and right > other, name
+
+    def test_the_order_of_the_answers_is_that_of_the_prompts(self, vessel):
+        volume, _, both = vessel
+        keys = ("z", 12), ("y", 20)
+        prompts = Prompts(boxes=tuple(box_around(both, *key) for key in keys))
+        assert list(run_to_end(draw_prompts(volume, prompts, slices_so_far=drawn(both, keys[1])))) == list(keys)
+
+    def test_what_is_known_of_a_slice_are_the_voxels_that_both_share(self, vessel):
+        volume, _, both = vessel
+        extent = Extent((4, 2, 3), (40, 38, 22))
+        known = [AnsweredVoxels.of(("z", 12), plane_of(both, "z", 12)[2:38, 4:40], volume, extent)]
+        found = carry._crossing(("y", 20), known, extent)
+        assert set(found.inside) == {(i, 20, 12) for i in np.flatnonzero(both[12, 20]).tolist()}
+        assert {*found.inside, *found.outside} == {(i, 20, 12) for i in range(4, 40)}
+        assert carry._crossing(("z", 13), known, extent) is None
+        assert carry._crossing(("y", 5), known, extent) is None  # which shows nothing of the object
+
+    def test_samples_beside_the_part_and_of_thinned_slices_are_found(self):
+        part = BoxPart.around((400, 400), (100, 300, 50, 250))
+        assert part.step > 1
+        found = part.samples([(100, 60), (0, 0), (200, 399), (150, 150)])
+        places = found * part.step + [[part.rows.start], [part.columns.start]]
+        assert np.abs(places.T - [(100, 60), (150, 150)]).max() < part.step

@@ -97,22 +97,25 @@ def draw_prompts(
         from .find_regions import find_regions
     extent = extent or volume.extent
     prompts, excluded = _checked(prompts, extent, excluded)
-    todo = prompted_slices(prompts, volume.slice_axis(axis), volume.order)
-    drawn = {key: np.asarray(slices_so_far[key], bool) for key in todo if key in (slices_so_far or {})}
+    across, given = volume.slice_axis(axis), slices_so_far or {}
+    todo = prompted_slices(prompts, across, volume.order)
+    drawn = {key: np.asarray(given[key], bool) for key in todo if key in given}
     known = [AnsweredVoxels.of(key, mask, volume, extent) for key, mask in drawn.items()]
-    for number, (key, own) in enumerate(todo.items()):
-        if key in drawn:
-            continue
-        done, share = number / len(todo), 1 / len(todo)
+    # Slices of the usual direction show most, so that they tell those of others.
+    order = sorted(
+        (key for key in todo if key not in drawn), key=lambda key: isinstance(key, PromptedPlane) or key[0] != across
+    )
+    for number, key in enumerate(order):
+        done, share = number / len(order), 1 / len(order)
         search = _searched(key, volume, extent, find_regions, settings, device)
         search = search if remember is None else remember(key, search)
         regions = yield from as_part_of(search, done, done + 0.8 * share)
-        across = "z" if isinstance(key, PromptedPlane) else key[0]
+        own_axis = "z" if isinstance(key, PromptedPlane) else key[0]
         there = _closed(key, volume, extent, excluded)
-        closed = None if there is None else np.expand_dims(there, 2 - AXES.index(across))
-        steps = regions.object_steps(own, excluded=closed, crossing=_crossing(key, known, extent))
+        closed = None if there is None else np.expand_dims(there, 2 - AXES.index(own_axis))
+        steps = regions.object_steps(todo[key], excluded=closed, crossing=_crossing(key, known, extent))
         choice = yield from as_part_of(steps, done + 0.8 * share, done + share)
-        drawn[key] = slices_first(choice.mask, across)[0] & (True if there is None else ~there)
+        drawn[key] = slices_first(choice.mask, own_axis)[0] & (True if there is None else ~there)
         known.append(AnsweredVoxels.of(key, drawn[key], volume, extent))
     drawn = {key: drawn[key] for key in todo}
     if not any(mask.any() for mask in drawn.values()):

@@ -176,7 +176,9 @@ class Regions:
         drawn = prompts.boxes or (prompts.strokes, prompts.outside_strokes)
         key = (prompts.inside[0], radius_mm) if by_point else (drawn, _digest(excluded), crossing)
         if key not in self._ranked:
-            self._ranked = {key: (yield from as_part_of(self._candidates(prompts, radius_mm, excluded, crossing), 0.0, 1.0))}
+            self._ranked = {
+                key: (yield from as_part_of(self._candidates(prompts, radius_mm, excluded, crossing), 0.0, 1.0))
+            }
         ranked, allowed = self._ranked[key]
         finish = Finish(
             drawn=prompts.inside_voxels, erased=prompts.outside_voxels, excluded=excluded, allowed=allowed,
