@@ -341,6 +341,16 @@ class TestSlicesThatCross:
             other = dice(answers["both" if name == "cavity" else "cavity"], plane_of(mask, *second))
             assert right > 0.8 and right > other, name
 
+    def test_another_part_of_the_object_elsewhere_changes_nothing(self, vessel):
+        volume, _, both = vessel
+        elsewhere = np.zeros_like(both)
+        elsewhere[12, 18:23, 36:42] = True
+        second, beside = ("y", 20), ("z", 12)
+        boxes = box_around(both, *second), box_around(elsewhere, *beside)
+        alone = run_to_end(draw_prompts(volume, Prompts(boxes=boxes[:1])))[second]
+        there = drawn(elsewhere, beside)
+        assert (run_to_end(draw_prompts(volume, Prompts(boxes=boxes), slices_so_far=there))[second] == alone).all()
+
     def test_the_order_of_the_answers_is_that_of_the_prompts(self, vessel):
         volume, _, both = vessel
         keys = ("z", 12), ("y", 20)
@@ -357,9 +367,9 @@ class TestSlicesThatCross:
         assert carry._crossing(("z", 13), known, extent) is None
         assert carry._crossing(("y", 5), known, extent) is None  # which shows nothing of the object
 
-    def test_samples_beside_the_part_and_of_thinned_slices_are_found(self):
+    def test_of_a_thinned_slice_those_samples_count_that_may_belong_to_the_object(self):
         part = BoxPart.around((400, 400), (100, 300, 50, 250))
-        assert part.step > 1
-        found = part.samples([(100, 60), (0, 0), (200, 399), (150, 150)])
+        assert part.step > 1 and part.samples([]).shape == (2, 0)
+        found = part.samples([(100, 60), (0, 0), (200, 399), (150, 150), (40, 100)])  # the last one in the surroundings
         places = found * part.step + [[part.rows.start], [part.columns.start]]
         assert np.abs(places.T - [(100, 60), (150, 150)]).max() < part.step

@@ -61,10 +61,11 @@ class BoxPart:
         return array[self.rows, self.columns]
 
     def samples(self, points: Sequence[Point]) -> np.ndarray:
-        """The samples of this part at points (row, column) of the slice, ``[2, n]``; those beside it are left out."""
+        """The samples of this part at points (row, column) of the slice that may belong to a candidate, ``[2, n]``."""
         places = np.array(points, int).reshape(-1, 2).T - [[self.rows.start], [self.columns.start]]
         found = places // self.step
-        return found[:, ((found >= 0) & (found < np.array([self.box.shape]).T)).all(0)]
+        found = found[:, ((found >= 0) & (found < np.array([self.box.shape]).T)).all(0)]
+        return found[:, self.room[tuple(found)]]
 
     def probes(self) -> list[Point]:
         """The middle of the box and four samples around it, those that may belong to the object."""
