@@ -41,6 +41,7 @@ import numpy as np  # noqa: E402
 import SimpleITK as sitk  # noqa: E402
 from data_sets import GREY_SETS, SETS, SPLITS, Case, cases  # noqa: E402
 from effort import colour_model, confidence_connected, effort, effort_table  # noqa: E402
+from scipy.stats import spearmanr  # noqa: E402
 from simulated_boxes import BOX_ERROR  # noqa: E402
 from simulated_clicks import drawn_stroke, innermost_point, random_point  # noqa: E402
 
@@ -91,6 +92,7 @@ def main() -> None:
         effort_table(values, GREY_SETS)
     else:
         print_table(values, options)
+        print_expected(values)
 
 
 def score_effort(values, case: Case, regions, features: np.ndarray, truth: np.ndarray, rng) -> None:
@@ -188,6 +190,23 @@ def print_table(values, options) -> None:
     for name, of in values.items():
         cells = [cell([of[s]], name) for s in sets]
         print(f"| {name} | {cell([of[s] for s in grey], name) if grey else '-'} | {' | '.join(cells)} |")
+
+
+def print_expected(values) -> None:
+    """How well what is expected agrees with what is reached, over the objects of all sets."""
+    print(
+        "\n| expected of | rank correlation | error | bias | under 0.5 | of these expected above 0.7 |\n|---|---|---|---|---|---|"
+    )
+    for name in sorted(name for name in values if name.endswith(", expected")):
+        told, true = (
+            np.array([value for _, of_set in sorted(values[row].items()) for _, value in of_set])
+            for row in (name, name.removesuffix(", expected"))
+        )
+        failed = true < 0.5
+        print(
+            f"| {name.removesuffix(', expected')} | {spearmanr(told, true)[0]:.2f} | {np.abs(told - true).mean():.3f} | "
+            f"{(told - true).mean():+.3f} | {failed.sum()} of {len(true)} | {(failed & (told > 0.7)).sum()} |"
+        )
 
 
 def cell(found: list[list[tuple[int, float]]], name: str) -> str:

@@ -329,3 +329,20 @@ def test_a_loose_box_is_not_filled(radius, loose):
     box = Box((40 - reach, 30 - reach, 0), (40 + reach, 30 + reach, 0))
     mask = run_to_end(find_regions(volume)).object_at((), boxes=(box,)).mask[0]
     assert 2 * (mask & disk).sum() / (mask.sum() + disk.sum()) > 0.97
+
+
+def test_of_a_box_around_hardly_anything_less_is_expected_than_around_a_clear_object():
+    bright = slice_with_two_disks()[1]
+    noise = np.random.default_rng(4).normal(0, 10, bright.shape).astype(np.float32)
+    expected = []
+    for contrast in (60, 3):
+        volume = Volume(100 + contrast * bright + noise, np.eye(4))
+        regions = run_to_end(find_regions(volume, settings=QUICK))
+        expected.append(regions.object_at(boxes=[DISK_BOX]).expected_in_box)
+    assert expected[0] > 0.85 and expected[0] > expected[1] + 0.1
+
+
+def test_of_several_boxes_the_mean_is_expected(regions):
+    other = Box((5, 65, 0), (25, 85, 0))
+    sure = [regions.object_at(boxes=boxes).ranked.sureness for boxes in ([DISK_BOX], [other], [DISK_BOX, other])]
+    assert sure[2] == pytest.approx((sure[0] + sure[1]) / 2) and 0 < min(sure) < max(sure) < 1

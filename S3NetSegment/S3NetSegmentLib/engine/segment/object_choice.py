@@ -23,9 +23,10 @@ _REACH = 2.5  # standard deviation of the neighbourhood that says what is inside
 _SOFTNESS = 0.7
 _TRUST = 0.8  # how much the image counts beside the smooth outline
 _STROKE_EDITS = 3  # points of a stroke at which the answer is corrected
-# Log-odds of the Dice with the object that a box, or one point, means: constant, and factor of those that the candidates expect of
-# the best one, who know nothing of an object that none of them is. Fitted on development slices, see Testing/benchmarks/segment/prompts.py.
-_BOX, _POINT = (-0.14, 0.66), (-0.32, 0.67)
+# Log-odds of the Dice with the object that a box, or one point, means: constant, and factor of those that the network expects of
+# its own answer in a box, or the candidates of the best one, who know nothing of an object that none of them is. Fitted on development
+# slices, see Testing/benchmarks/segment/prompts.py.
+_BOX, _POINT = (0.25, 0.48), (-0.32, 0.67)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,16 +104,12 @@ class ObjectChoice:
     @property
     def expected_in_box(self) -> float:
         """Dice with the object that is meant, 0 to 1, to be expected of the best answer to boxes in a slice."""
-        return self._expected(*_BOX)
+        return _expected(self._ranked.sureness, *_BOX)
 
     @property
     def expected_at_point(self) -> float:
         """The same of the best answer to one point in a slice."""
-        return self._expected(*_POINT)
-
-    def _expected(self, constant: float, factor: float) -> float:
-        worth = float(np.clip(self._ranked.worth[self._ranked.best], 0.02, 0.98))
-        return float(1 / (1 + np.exp(-constant) * (1 / worth - 1) ** factor))
+        return _expected(self._ranked.worth[self._ranked.best], *_POINT)
 
     @property
     def mask(self) -> np.ndarray:
@@ -227,6 +224,11 @@ def refined(
     found[band] = soft[band] - 0.5 + _TRUST * trust[band] * np.clip(likeness, -0.5, 0.5) > 0
     out[tuple(part)] = found
     return out
+
+
+def _expected(worth: float, constant: float, factor: float) -> float:
+    worth = float(np.clip(worth, 0.02, 0.98))
+    return float(1 / (1 + np.exp(-constant) * (1 / worth - 1) ** factor))
 
 
 def _soft_maps(mask: np.ndarray, features: np.ndarray) -> np.ndarray:

@@ -106,7 +106,14 @@ def ranked_in_box(
     middle = (int(np.mean(edges[:2])), int(np.mean(edges[2:])))
     ranked = rank_ladder(ladder, whole, order, scores, overlap, CERTAINTY)
     point = tuple(min(max(p, 0), n - 1) for p, n in zip(middle, shape, strict=True))
-    return dataclasses.replace(ranked, opinions=opinions, point=point)
+    sureness = _expected_of_itself(candidates.network * part.room)
+    return dataclasses.replace(ranked, opinions=opinions, point=point, sureness=sureness)
+
+
+def _expected_of_itself(likely: np.ndarray) -> float:
+    """The Dice that ``likely``, the probability of each sample, promises to what is likelier than not; 0 where nothing is."""
+    own = likely > 0.5
+    return float(2 * likely[own].sum() / max(likely.sum() + np.count_nonzero(own), 1e-6))
 
 
 def _steps(order: Sequence[int], first: int, overlap: np.ndarray, sizes: np.ndarray) -> list[int]:

@@ -37,6 +37,7 @@ class RankedCandidates:
     :param worth: for each mask what the choice goes by: the score, or the expected Dice where that decides.
     :param point: the sample of the working grid that was asked at, of a box its middle.
     :param opinions: what speaks for each candidate in a box or along a stroke; of a point it is measured anew when asked for.
+    :param sureness: in a box, the Dice with the object that the network of boxes expects of its own answer, 0 to 1; else 1.
     """
 
     masks: Sequence[np.ndarray]
@@ -47,6 +48,7 @@ class RankedCandidates:
     worth: tuple[float, ...] = ()
     point: tuple[int, ...] = ()
     opinions: Opinions | None = None
+    sureness: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -182,6 +184,7 @@ def united(answers: Sequence[RankedCandidates]) -> RankedCandidates:
     return dataclasses.replace(
         first, masks=masks, scores=first.scores[own], best=place[0], alternatives=alternatives,
         numbers=tuple(first.numbers[n] for n in own), worth=tuple(first.worth[n] for n in own),
+        sureness=float(np.mean([answer.sureness for answer in answers])),
     )  # fmt: skip
 
 
