@@ -54,7 +54,7 @@ class FakeRegions:
         prompts = Prompts(tuple(inside), tuple(outside), **{kind: tuple(own) for kind, own in further.items()})
         return run_to_end(self.object_steps(prompts, radius_mm, excluded=excluded, slices_so_far=slices_so_far))
 
-    def object_steps(self, prompts, radius_mm=None, *, excluded=None, slices_so_far=None):
+    def object_steps(self, prompts, radius_mm=None, *, excluded=None, slices_so_far=None, crossing=None):
         self.asked.append({**vars(prompts), "excluded": excluded, "slices": tuple(slices_so_far or ())})
         prompts = prompts.checked(self.extent)
         yield Step(0.5, "Searching objects")
