@@ -346,3 +346,5 @@ def test_of_several_boxes_the_mean_is_expected(regions):
     other = Box((5, 65, 0), (25, 85, 0))
     sure = [regions.object_at(boxes=boxes).ranked.sureness for boxes in ([DISK_BOX], [other], [DISK_BOX, other])]
     assert sure[2] == pytest.approx((sure[0] + sure[1]) / 2) and 0 < min(sure) < max(sure) < 1
+    stroke = regions.object_at(strokes=[((65, 40, 0), (75, 40, 0))])
+    assert np.isnan(stroke.expected_in_box)  # nothing is known of it

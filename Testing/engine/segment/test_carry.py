@@ -360,12 +360,12 @@ class TestSlicesThatCross:
     def test_what_is_known_of_a_slice_are_the_voxels_that_both_share(self, vessel):
         volume, _, both = vessel
         extent = Extent((4, 2, 3), (40, 38, 22))
-        known = [AnsweredVoxels.of(("z", 12), plane_of(both, "z", 12)[2:38, 4:40], volume, extent)]
-        found = carry._crossing(("y", 20), known, extent)
+        answers = {("z", 12): plane_of(both, "z", 12)[2:38, 4:40]}
+        found = carry._crossing(("y", 20), answers, volume, extent)
         assert set(found.inside) == {(i, 20, 12) for i in np.flatnonzero(both[12, 20]).tolist()}
         assert {*found.inside, *found.outside} == {(i, 20, 12) for i in range(4, 40)}
-        assert carry._crossing(("z", 13), known, extent) is None
-        assert carry._crossing(("y", 5), known, extent) is None  # which shows nothing of the object
+        assert carry._crossing(("z", 13), answers, volume, extent) is None
+        assert carry._crossing(("y", 5), answers, volume, extent) is None  # which shows nothing of the object
 
     def test_of_a_thinned_slice_those_samples_count_that_may_belong_to_the_object(self):
         part = BoxPart.around((400, 400), (100, 300, 50, 250))

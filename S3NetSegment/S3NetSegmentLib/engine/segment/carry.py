@@ -100,7 +100,6 @@ def draw_prompts(
     across, given = volume.slice_axis(axis), slices_so_far or {}
     todo = prompted_slices(prompts, across, volume.order)
     drawn = {key: np.asarray(given[key], bool) for key in todo if key in given}
-    known = [AnsweredVoxels.of(key, mask, volume, extent) for key, mask in drawn.items()]
     # Slices of the usual direction show most, so that they tell those of others.
     order = sorted(
         (key for key in todo if key not in drawn), key=lambda key: isinstance(key, PromptedPlane) or key[0] != across
@@ -113,10 +112,9 @@ def draw_prompts(
         own_axis = "z" if isinstance(key, PromptedPlane) else key[0]
         there = _closed(key, volume, extent, excluded)
         closed = None if there is None else np.expand_dims(there, 2 - AXES.index(own_axis))
-        steps = regions.object_steps(todo[key], excluded=closed, crossing=_crossing(key, known, extent))
+        steps = regions.object_steps(todo[key], excluded=closed, crossing=_crossing(key, drawn, volume, extent))
         choice = yield from as_part_of(steps, done + 0.8 * share, done + share)
         drawn[key] = slices_first(choice.mask, own_axis)[0] & (True if there is None else ~there)
-        known.append(AnsweredVoxels.of(key, drawn[key], volume, extent))
     drawn = {key: drawn[key] for key in todo}
     if not any(mask.any() for mask in drawn.values()):
         raise InputError(
@@ -143,17 +141,20 @@ def _closed(key: Place, volume: Volume, extent: Extent, excluded: np.ndarray | N
     return None if excluded is None else slices_first(excluded, key[0])[_local(key, extent)]
 
 
-def _crossing(key: Place, known: Sequence[AnsweredVoxels], extent: Extent) -> Crossing | None:
-    """What the answers that cross slice ``key`` show there; None where they show nothing of the object. An oblique plane is not told."""
+def _crossing(key: Place, drawn: DrawnSlices, volume: Volume, extent: Extent) -> Crossing | None:
+    """What the answers ``drawn`` that cross slice ``key`` show there; None where they show nothing of the object. An oblique plane is
+    not told."""
     if isinstance(key, PromptedPlane):
         return None
     voxels: tuple[list[Voxel], list[Voxel]] = [], []
-    for answer in known:
+    for place, mask in drawn.items():
+        if not isinstance(place, PromptedPlane) and place[0] == key[0]:
+            continue  # slices of one direction never cross
+        answer = AnsweredVoxels.of(place, mask, volume, extent)
         index = np.broadcast_arrays(*answer.index)
         there = index[2 - AXES.index(key[0])] == _local(key, extent)
         for side, own in zip(voxels, (there & answer.inside, there & ~answer.inside), strict=True):
-            places = np.stack([place[own] for place in index[::-1]], 1) + extent.start
-            side.extend(map(three, places.tolist()))
+            side.extend(map(three, (np.stack([n[own] for n in index[::-1]], 1) + extent.start).tolist()))
     return Crossing(tuple(voxels[0]), tuple(voxels[1])) if voxels[0] else None
 
 

@@ -186,7 +186,9 @@ class Regions:
         )  # fmt: skip
         return chosen(ranked, self._objects, self._grid, prompts, finish)
 
-    def _candidates(self, prompts: Prompts, radius_mm: float | None, excluded, crossing) -> Steps[tuple]:
+    def _candidates(
+        self, prompts: Prompts, radius_mm: float | None, excluded: np.ndarray | None, crossing: Crossing | None
+    ) -> Steps[tuple]:
         """The ranked candidates, and where the answer may lie (None: everywhere)."""
         if not prompts.boxes and not prompts.strokes:
             first = self._grid.to_work(prompts.inside[0])

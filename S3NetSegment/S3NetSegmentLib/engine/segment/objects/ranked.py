@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -37,7 +38,7 @@ class RankedCandidates:
     :param worth: for each mask what the choice goes by: the score, or the expected Dice where that decides.
     :param point: the sample of the working grid that was asked at, of a box its middle.
     :param opinions: what speaks for each candidate in a box or along a stroke; of a point it is measured anew when asked for.
-    :param sureness: in a box, the Dice with the object that the network of boxes expects of its own answer, 0 to 1; else 1.
+    :param sureness: in a box, the Dice with the object that the network of boxes expects of its own answer, 0 to 1; else NaN.
     """
 
     masks: Sequence[np.ndarray]
@@ -48,7 +49,7 @@ class RankedCandidates:
     worth: tuple[float, ...] = ()
     point: tuple[int, ...] = ()
     opinions: Opinions | None = None
-    sureness: float = 1.0
+    sureness: float = math.nan
 
 
 @dataclass(frozen=True)
