@@ -82,7 +82,7 @@ def few_places(monkeypatch):
     """Of the places that the search for a drawing of another volume tries only those that are neither turned nor resized, for
     volumes that lie alike but for what the refinement finds. The first tests of ``engine/few_shot/voters/test_transfer.py`` have the whole
     search."""
-    from S3NetSegmentLib.engine.few_shot.registration import picture
+    from S3NetSegmentLib.engine.few_shot.registration import places
 
-    monkeypatch.setattr(picture, "_TURNS", (0.0,))
-    monkeypatch.setattr(picture, "_SIZES", (1.0,))
+    monkeypatch.setattr(places, "_TURNS", (0.0,))
+    monkeypatch.setattr(places, "_SIZES", (1.0,))

@@ -2,6 +2,7 @@
 
     python3 Testing/benchmarks/few_shot/few_shot_other_volume.py                                   both groups of pairs
     python3 Testing/benchmarks/few_shot/few_shot_other_volume.py --groups development --sets hippocampus --drawn 3
+    python3 Testing/benchmarks/few_shot/few_shot_other_volume.py --groups confirm --sets ct --drawn all --each    one organ at a time
 
 Task: patient A is drawn fully, or one or three slices of A (shares 1/6, 1/2, 5/6 of the labelled extent); the labels of all of
 patient B are wanted, at B's own resolution; nothing is drawn in B. Dice over the volume, mean over the labels.
@@ -13,6 +14,7 @@ Failed: labels with a Dice under .5. Today's tools offer nothing here; beside Fe
 Likeness is the correlation of the aligned images around the drawing; below .5 the user is asked for one slice in B.
 With --patients N the drawings are in N other patients of the group, fully drawn, in the order of their names, and nothing or
 (--here 1) the middle slice is drawn in the one whose labels are wanted, which does not count then.
+With --each every label is drawn alone, in a run of its own, as somebody does who wants a single organ.
 Seconds are of one thread, from both images in memory to the answer. ``development``: choices were made on these pairs.
 """
 
@@ -42,6 +44,7 @@ import torch  # noqa: E402
 from paths import SHARED_DATA  # noqa: E402
 from scipy import ndimage  # noqa: E402
 
+from S3NetSegmentLib.engine.common.errors import InputError  # noqa: E402
 from S3NetSegmentLib.engine.common.progress import run_to_end  # noqa: E402
 from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot, SupportVolume  # noqa: E402
 from S3NetSegmentLib.engine.few_shot.registration.fitting import Fitted, fit  # noqa: E402
@@ -103,6 +106,7 @@ def main() -> None:
     parser.add_argument("--groups", nargs="+", choices=PAIRS, default=list(PAIRS))
     parser.add_argument("--sets", nargs="+", choices=FOLDERS, default=list(FOLDERS))
     parser.add_argument("--drawn", nargs="+", choices=DRAWN, default=list(DRAWN), help="slices drawn in A")
+    parser.add_argument("--each", action="store_true", help="draw each label alone")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of Few-shot")
     parser.add_argument("--patients", type=int, metavar="N", help="drawings in N other patients, instead of the pairs")
     parser.add_argument("--here", type=int, default=0, choices=(0, 1), help="slices drawn in the patient itself")
@@ -117,11 +121,11 @@ def main() -> None:
                 print_several(group, set_name, options.patients, options.here, settings)
                 continue
             for drawn in options.drawn:
-                print_set(group, set_name, drawn, settings)
+                print_set(group, set_name, drawn, settings, options.each)
 
 
-def print_set(group: str, set_name: str, drawn: str, settings: FewShotSettings) -> None:
-    rows = list(measured(PAIRS[group][set_name], set_name, drawn, settings))
+def print_set(group: str, set_name: str, drawn: str, settings: FewShotSettings, each: bool) -> None:
+    rows = list(measured(PAIRS[group][set_name], set_name, drawn, settings, each))
     if not rows:
         return
     print(f"\n{set_name}, {group}, drawn in A: {drawn}")
@@ -174,29 +178,43 @@ def print_several(group: str, set_name: str, count: int, here: int, settings: Fe
     )
 
 
-def measured(pairs, set_name: str, drawn: str, settings: FewShotSettings) -> Iterator[tuple]:
-    """Name, Dice of each label by each way, likeness, expected Dice and seconds of each pair."""
+def measured(pairs, set_name: str, drawn: str, settings: FewShotSettings, each: bool) -> Iterator[tuple]:
+    """Name, Dice of each label by each way, likeness, expected Dice and seconds of each pair, or of each label of each pair."""
     for a, b in pairs:
         (support, labels), (query, true) = read(set_name, a), read(set_name, b)
-        given, numbers = sketch(labels, drawn)
-        started = time.perf_counter()
-        few_shot = FewShot(query, settings, "z")
-        few_shot.set_support([SupportVolume(support, given, "z", numbers)])
+        shared = [v for v in np.unique(true) if v and (labels == v).any()]
+        for wanted in [[v] for v in shared] if each else [shared]:
+            name = f"{a} to {b}" + (f", {wanted[0]}" if each else "")
+            some_labels, some_true = (np.where(np.isin(x, wanted), x, 0) for x in (labels, true))
+            yield name, *measured_pair(support, some_labels, query, some_true, drawn, settings)
+
+
+def measured_pair(
+    support: Volume, labels: np.ndarray, query: Volume, true: np.ndarray, drawn: str, settings: FewShotSettings
+) -> tuple[dict[str, list[float]], float, float, float]:
+    given, numbers = sketch(labels, drawn)
+    started = time.perf_counter()
+    few_shot = FewShot(query, settings, "z")
+    few_shot.set_support([SupportVolume(support, given, "z", numbers)])
+    try:
         answer = run_to_end(few_shot.propagate())
-        seconds = time.perf_counter() - started
-        filled = given if numbers is None else filled_in(support, given, numbers, settings)
-        here, there = (Scaled(v, intensity_scale(v)) for v in (query, support))
-        fitted = run_to_end(fit(here, there, filled, "z"))
-        found = {
-            "copy": copied(support, given, numbers, query),
-            "affine": laid_over(dataclasses.replace(fitted, field=None), query),
-            "fitted": laid_over(fitted, query),
-            "Few-shot": answer.labels,
-        }
-        values = [v for v in np.unique(true) if v]
-        scores = {way: [dice(labels, true, v) for v in values] for way, labels in found.items()}
-        expected = float(np.mean([answer.expected_dice[v] for v in values if v in answer.expected_dice]))
-        yield f"{a} to {b}", scores, fitted.alignment.correlation, expected, seconds
+        answered, expected_dice = answer.labels, answer.expected_dice
+    except InputError:  # what is drawn comes to lie beside the image, which is said, and is no answer
+        answered, expected_dice = np.zeros_like(true), {}
+    seconds = time.perf_counter() - started
+    filled = given if numbers is None else filled_in(support, given, numbers, settings)
+    here, there = (Scaled(v, intensity_scale(v)) for v in (query, support))
+    fitted = run_to_end(fit(here, there, filled, "z"))
+    found = {
+        "copy": copied(support, given, numbers, query),
+        "affine": laid_over(dataclasses.replace(fitted, field=None), query),
+        "fitted": laid_over(fitted, query),
+        "Few-shot": answered,
+    }
+    values = [v for v in np.unique(true) if v]
+    scores = {way: [dice(labels, true, v) for v in values] for way, labels in found.items()}
+    expected = float(np.mean([expected_dice.get(v, 0.0) for v in values]))
+    return scores, fitted.alignment.correlation, expected, seconds
 
 
 def read(set_name: str, name: str) -> tuple[Volume, np.ndarray]:

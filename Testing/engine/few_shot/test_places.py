@@ -10,10 +10,12 @@ from S3NetSegmentLib.engine.few_shot.registration import alignment
 from S3NetSegmentLib.engine.few_shot.registration.fitting import fit
 from S3NetSegmentLib.engine.few_shot.registration.known_labels import KnownLabels
 from S3NetSegmentLib.engine.few_shot.registration.picture import Scaled
+from S3NetSegmentLib.engine.few_shot.registration.places import Place
 from S3NetSegmentLib.engine.images.intensity import intensity_scale
 
 _WIDTH, _HEIGHT, _DEPTH = 72, 48, 6
 _BETWEEN = 34  # columns from the heart to what looks like it
+_APART = 22  # columns from one vessel to the next
 
 
 def heart(number, wide=1.0, high=1.0, beside=False) -> tuple[Volume, np.ndarray]:
@@ -47,9 +49,9 @@ def places(monkeypatch):
             matrices = [np.eye(4) for _ in shifts]
             for matrix, shift in zip(matrices, shifts, strict=True):
                 matrix[0, 3] = -2.0 * shift
-            return matrices
+            return [Place(matrix, 0.0) for matrix in matrices]
 
-        monkeypatch.setattr(alignment, "coarse_alignments", found)
+        monkeypatch.setattr(alignment, "coarse_places", found)
 
     return compared
 
@@ -102,3 +104,43 @@ def test_a_deformation_that_blows_a_segment_up_is_not_used():
     one, found = fitted(support, labels, Volume(inverted, other.ijk_to_ras, "inverted"))
     assert one.notes  # nothing is alike, and it is said
     assert np.count_nonzero(found == 1) < 2 * np.count_nonzero(labels == 1)
+
+
+def vessels(number, shift=0) -> tuple[Volume, np.ndarray]:
+    """Three discs alike in a row through a body, of which the middle one has label 1, far from a large bright organ and a small one.
+
+    :param shift: columns by which all of it lies further to the right; as many as between two discs.
+    """
+    row, column = np.mgrid[:64, :120]
+    column = column - shift
+    image = np.where(np.hypot((column - 45) / 40, (row - 32) / 28) < 1, 0.4, 0.0)
+    image[np.hypot((column - 20) / 8, (row - 20) / 9) < 1] = 0.9
+    image[np.hypot(column - 72, row - 20) < 5] = 0.7
+    middles = 45 + _APART * np.arange(-1, 2)
+    for middle in middles:
+        image[np.hypot(column - middle, row - 42) < 3] = 0.9
+    labels = np.repeat((np.hypot(column - 45, row - 42) < 3)[None], _DEPTH, 0).astype(np.uint8)
+    planes = np.repeat(ndimage.gaussian_filter(image, 0.7)[None], _DEPTH, 0)
+    planes = planes + 0.02 * np.random.default_rng(number).standard_normal(planes.shape)
+    return Volume((1000 * planes).astype(np.int16), np.diag((2.0, 2.0, 6.0, 1.0)), f"vessels {number}"), labels
+
+
+def test_what_lies_far_around_tells_which_of_several_alike_is_meant():
+    (support, labels), (query, true) = vessels(0), vessels(1, shift=_APART)
+    _, found = fitted(support, labels, query)
+    assert dice(found, true, 1) > 0.7
+
+
+@pytest.mark.parametrize(("alike_at_the_rim", "taken"), [(0.42, 0.0), (0.60, -2.0 * -20)])
+def test_a_place_where_little_could_be_compared_must_be_clearly_more_alike(
+    alike_at_the_rim, taken, places, unrefined, monkeypatch
+):
+    def compared(fixed, moving, near, to_support):
+        yield from ()
+        return (alike_at_the_rim, 100.0) if to_support[0, 3] else (0.38, 1000.0)
+
+    monkeypatch.setattr(alignment, "_alike_when_deformed", compared)
+    (support, labels), (query, _) = heart(0), heart(1)
+    places(-20, 0)
+    one, _ = fitted(support, labels, query)
+    assert one.alignment.to_support[0, 3] == taken

@@ -22,7 +22,7 @@ from S3NetSegmentLib.engine.few_shot.registration.neighbours import (
     registering,
     registration_channels,
 )
-from S3NetSegmentLib.engine.few_shot.registration.picture import correlation, local_likeness
+from S3NetSegmentLib.engine.few_shot.registration.picture import Picture, correlation, likeness, local_likeness
 
 
 def registered(moving, fixed):
@@ -224,3 +224,16 @@ def test_a_neighbourhood_larger_than_the_images_is_all_of_them():
     whole = local_likeness(a, b, inside, (1e12,) * 3)  # voxels of a millionth of a millimetre
     assert np.ptp(whole) < 1e-4 and whole.mean() == pytest.approx(correlation(a, b), abs=0.03)
     assert np.allclose(whole, local_likeness(a, b, inside, (30.0,) * 3), atol=1e-4)
+
+
+def test_a_tall_image_is_compared_with_the_few_slices_that_a_wide_one_shows_of_it():
+    wide = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal((40, 24, 24)), 1).astype(np.float32)
+    tall = np.eye(4)
+    tall[:3, 3] = 7
+    few = np.eye(4)
+    few[2, 3] = 18
+    fixed, moving = Picture(wide[18:22], few), Picture(wide[7:37, 7:17, 7:17], tall)
+    assert likeness(fixed, moving, np.eye(4)) > 0.999
+    beside = np.eye(4)
+    beside[0, 3] = -15  # two columns of ten are left
+    assert likeness(fixed, moving, beside) == -1

@@ -11,6 +11,7 @@ from S3NetSegmentLib.engine.few_shot.registration import alignment
 from S3NetSegmentLib.engine.few_shot.registration.alignment import align
 from S3NetSegmentLib.engine.few_shot.registration.deformation import deformed, warped
 from S3NetSegmentLib.engine.few_shot.registration.picture import Scaled, covered
+from S3NetSegmentLib.engine.few_shot.registration.places import Place
 from S3NetSegmentLib.engine.few_shot.vote import propagation
 from S3NetSegmentLib.engine.images import Extent
 from S3NetSegmentLib.engine.images.intensity import intensity_scale
@@ -224,7 +225,7 @@ def test_a_drawing_that_comes_to_lie_beside_the_image_is_refused_unless_somethin
     other = SupportVolume(*organs(seed=3, inverted=True))
     beside = np.eye(4)
     beside[1, 3] = 44.0  # mm, so that only what lies around the drawing is still in the image
-    monkeypatch.setattr(alignment, "coarse_alignments", lambda *_: _at_once([beside]))
+    monkeypatch.setattr(alignment, "coarse_places", lambda *_: _at_once([Place(beside, 0.0)]))
     monkeypatch.setattr(alignment, "_refined", lambda fixed, moving, start: _at_once(start))
     with pytest.raises(InputError, match=r"laid over image 'organs 1', .* lies beside it: the two are too unlike"):
         transferred(query, other)

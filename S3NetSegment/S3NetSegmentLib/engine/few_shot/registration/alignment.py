@@ -3,8 +3,10 @@ of labels, of which some are known in both (a few drawn slices, or what other pa
 than intensities do: which of several dark rings is meant, and where it ends.
 
 Of several places, that one counts where the images are most alike around the drawing once they are roughly deformed onto each
-other. It is refined by SimpleITK's Mattes mutual information, on one thread and with fixed samples: the same volumes give the same
-map. A call of SimpleITK takes 0.1 to 0.3 s; it runs in a thread, for which the steps of progress wait.
+other. How alike they looked before counts, too, and how much of the drawing's surroundings lies inside the image there: at its rim
+little is compared, and little is easily alike. The place is refined by SimpleITK's Mattes mutual information, on one thread and
+with fixed samples: the same volumes give the same map. A call of SimpleITK takes 0.1 to 0.3 s; it runs in a thread, for which the
+steps of progress wait.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from ...common.progress import Step, Steps, as_part_of, in_thread
 from ...images import Extent
 from .deformation import ROUGH, deformed, is_flat, same_intensities, warped
 from .known_labels import KnownLabels, aligned_by_labels, overlap
-from .picture import Picture, Scaled, coarse_alignments, covered, likeness, local_likeness, moved
+from .picture import Picture, Scaled, covered, likeness, local_likeness, moved
+from .places import Place, coarse_places
 
 _BINS, _SAMPLES, _SEED = 32, 0.3, 1
 _LEVELS = ((2.0, 60), (1.0, 48))  # (blur in voxels of the picture, iterations)
@@ -34,6 +37,8 @@ _OVERLAP = 2.0  # what the overlap of known labels counts, against the correlati
 _NEAR_MM = 8.0  # around what is drawn, in which the images are compared
 _REACH_MM = 3.0  # standard deviation of the neighbourhoods whose correlation is taken
 _LEAST_VOXELS = 50  # that are compared
+_SCORE = 0.5  # what the likeness of the coarse images counts, and
+_COMPARED = 0.1  # how much could be compared, against the place of which most could be
 _MARGIN = 0.35  # of the searched part around where a start puts it, in the other volume
 _before: list[int] = []  # ITK's number of threads before the first of the runs that hold it at one
 
@@ -64,25 +69,31 @@ def align(
     moving = yield from support.picture(part)
     yield Step(0.0, _ALIGNING)
     near = _nearness(labels, part, moving)
-    places = yield from as_part_of(coarse_alignments(query, support, part, axis), 0.0, 0.3)
+    places = yield from as_part_of(coarse_places(query, support, part, axis), 0.0, 0.3)
     if known is not None:
         found = yield from aligned_by_labels(here, known, there, labels, axis)
-        places = places if found is None else [*places, found]
+        best_score = max(place.score for place in places)  # nothing is known against it
+        places = places if found is None else [*places, Place(found, best_score)]
 
     def told(matrix: np.ndarray) -> float:
         return 0.0 if known is None else _OVERLAP * overlap(here, known, there, labels, matrix)
 
-    best, best_value = None, -np.inf
-    for n, start in enumerate(places):
-        region = covered(here, start, there, part, 0.0)
+    compared: list[tuple[Place, float, float]] = []  # how alike around the drawing, and of how many mm3 that is known
+    for n, place in enumerate(places):
+        region = covered(here, place.to_support, there, part, 0.0)
         if region is None:
             continue
         fixed = yield from query.picture(region)
-        comparing = _alike_when_deformed(fixed, moving, near, start)
+        comparing = _alike_when_deformed(fixed, moving, near, place.to_support)
         done, after = (0.3 + 0.4 * m / len(places) for m in (n, n + 1))
-        value = (yield from as_part_of(comparing, done, after)) + told(start)
-        if value > best_value:
-            best, best_value = start, value
+        compared.append((place, *(yield from as_part_of(comparing, done, after))))
+    most = max((size for _, _, size in compared), default=0.0) or 1.0
+
+    def value(entry: tuple[Place, float, float]) -> float:
+        place, alike, size = entry
+        return alike + _SCORE * place.score + _COMPARED * size / most + told(place.to_support)
+
+    best = max(compared, key=value)[0].to_support if compared else None
     region = None if best is None else covered(here, best, there, part, _MARGIN)
     if best is None or region is None:
         return Alignment(np.eye(4), -1.0)
@@ -101,16 +112,18 @@ def _nearness(labels: np.ndarray, part: Extent, like: Picture) -> np.ndarray:
     return (away <= _NEAR_MM).astype(np.float32)
 
 
-def _alike_when_deformed(fixed: Picture, moving: Picture, near: np.ndarray, to_support: np.ndarray) -> Steps[float]:
+def _alike_when_deformed(
+    fixed: Picture, moving: Picture, near: np.ndarray, to_support: np.ndarray
+) -> Steps[tuple[float, float]]:
     """How alike both pictures are where ``near`` of ``moving`` comes to lie, after a rough deformation: mean local
-    correlation, -1 to 1; -1 for hardly any overlap. A place that is a little wrong and one that is quite wrong look equally unlike
-    before it, and the brightness of what lies around the object decides in a plain correlation.
+    correlation, -1 to 1, and of how many mm3; -1 and 0 for hardly any overlap. A place that is a little wrong and one that is
+    quite wrong look equally unlike before it, and the brightness of what lies around the object decides in a plain correlation.
     """
     image, inside = moved(fixed, moving, to_support)
     yield Step(0.0, _ALIGNING)
     close, _ = moved(fixed, dataclasses.replace(moving, array=near), to_support)
     if np.count_nonzero(inside & (close > 0.5)) < _LEAST_VOXELS:
-        return -1.0
+        return -1.0, 0.0
     spacing = fixed.spacing[::-1].tolist()
     alike = same_intensities(image, fixed.array, inside)
     field = yield from deformed(torch.from_numpy(alike), torch.from_numpy(fixed.array), spacing, ROUGH)
@@ -118,9 +131,10 @@ def _alike_when_deformed(fixed: Picture, moving: Picture, near: np.ndarray, to_s
     yield Step(1.0, _ALIGNING)
     counted = inside & (close > 0.5)
     if np.count_nonzero(counted) < _LEAST_VOXELS:
-        return -1.0
+        return -1.0, 0.0
     reach = [0.0 if is_flat(spacing) and n == 0 else _REACH_MM / s for n, s in enumerate(spacing)]
-    return float(local_likeness(image, fixed.array, inside, reach)[counted].mean())
+    alike_there = local_likeness(image, fixed.array, inside, reach)[counted].mean()
+    return float(alike_there), float(np.count_nonzero(counted) * np.prod(fixed.spacing))
 
 
 def _refined(fixed: Picture, moving: Picture, start: np.ndarray) -> Steps[np.ndarray]:

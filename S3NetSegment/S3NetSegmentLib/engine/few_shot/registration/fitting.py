@@ -16,7 +16,8 @@ from ...images import AXES, Extent, Volume
 from .alignment import Alignment, align
 from .deformation import MATCHING, deformed, same_intensities, warped
 from .known_labels import KnownLabels, mean_dice
-from .picture import Picture, Scaled, coarse_alignments, correlation, covered, likeness, mapped, moved
+from .picture import Picture, Scaled, correlation, covered, likeness, mapped, moved
+from .places import Place, coarse_places
 
 DOUBTFUL = 0.5  # correlation of the aligned images below which a drawn slice in this volume is asked for
 _MARGIN_MM = 8.0  # around the drawing, or so many of the thickest voxels:
@@ -28,6 +29,7 @@ _LITTLE = 0.02  # of all segments together: what is hardly there may grow
 _SAMPLES = 200_000  # voxels at which segments are measured
 _UNLIKE = 0.6  # correlation below which a support volume may be mirrored or turned round
 _MORE_ALIKE = 0.12  # correlation that it must gain the other way round before that is said
+_LIKELIER = 0.05  # and what its coarse image must gain, all that lies around included
 _EXPORTED = "check how it was exported, and whether a transform turns it"
 # Directions that are exchanged (0: left and right, 1: front and back, 2: feet and head): what that is called, what to do.
 _WAYS = {
@@ -107,7 +109,8 @@ def fit(
     image, inside = moved(fixed, moving, alignment.to_support)
     notes = _notes(query, support, alignment)
     if alignment.correlation < _UNLIKE:
-        notes += yield from _turned(query, support, part, axis, alignment.correlation)
+        telling = _turned(query, support, part, axis, alignment.correlation)
+        notes += yield from as_part_of(telling, 0.7, 0.7)
     bare = Fitted(there, labels, alignment, fixed, None, notes)
     if np.count_nonzero(inside) < 100:
         return bare
@@ -178,6 +181,8 @@ def _turned(query: Scaled, support: Scaled, part: Extent, axis: str, plain: floa
     :param plain: their correlation as they are.
     """
     volume = support.volume
+    as_it_is = yield from coarse_places(query, support, part, axis, only_moved=True)
+    least = max(place.score for place in as_it_is) + _LIKELIER
     for directions, (called, check) in _WAYS.items():
         across = [volume.order.axes[d] for d in directions]
         if directions == (0,) and AXES[across[0]] == axis:
@@ -187,7 +192,11 @@ def _turned(query: Scaled, support: Scaled, part: Extent, axis: str, plain: floa
             array = np.flip(array, 2 - a)
             start[a], stop[a] = volume.size[a] - stop[a], volume.size[a] - start[a]
         turned = Scaled(Volume(array, volume.ijk_to_ras, volume.name), support.scale)
-        best = yield from _most_alike(query, turned, Extent(three(start), three(stop)), axis)
+        flipped = Extent(three(start), three(stop))
+        places = yield from coarse_places(query, turned, flipped, axis, only_moved=True)
+        if max(place.score for place in places) < least:
+            continue
+        best = yield from _most_alike(query, turned, flipped, places)
         if best >= max(plain + _MORE_ALIKE, DOUBTFUL):
             text = (
                 f"{volume.name!r} looks {called}: the images are more alike that way round (correlation {best:.2f} against "
@@ -197,13 +206,12 @@ def _turned(query: Scaled, support: Scaled, part: Extent, axis: str, plain: floa
     return []
 
 
-def _most_alike(query: Scaled, support: Scaled, part: Extent, axis: str) -> Steps[float]:
-    """The best correlation of the images over the places that are worth comparing."""
+def _most_alike(query: Scaled, support: Scaled, part: Extent, places: list[Place]) -> Steps[float]:
+    """The best correlation of the images over ``places``."""
     moving = yield from support.picture(part)
-    places = yield from coarse_alignments(query, support, part, axis)
     best = -1.0
-    for matrix in places:
-        region = covered(query.volume, matrix, support.volume, part, 0.0)
+    for place in places:
+        region = covered(query.volume, place.to_support, support.volume, part, 0.0)
         if region is not None:
-            best = max(best, likeness((yield from query.picture(region)), moving, matrix))
+            best = max(best, likeness((yield from query.picture(region)), moving, place.to_support))
     return best
