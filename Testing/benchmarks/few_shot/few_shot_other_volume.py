@@ -14,6 +14,7 @@ Failed: labels with a Dice under .5. Today's tools offer nothing here; beside Fe
 Likeness is the correlation of the aligned images around the drawing; below .5 the user is asked for one slice in B.
 With --patients N the drawings are in N other patients of the group, fully drawn, in the order of their names, and nothing or
 (--here 1) the middle slice is drawn in the one whose labels are wanted, which does not count then.
+With --shown 0.4 the drawn volume is cut to the middle 40 % of the labelled slices first: another field of view.
 With --each every label is drawn alone, in a run of its own, as somebody does who wants a single organ.
 Seconds are of one thread, from both images in memory to the answer. ``development``: choices were made on these pairs.
 """
@@ -50,7 +51,7 @@ from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot, SupportV
 from S3NetSegmentLib.engine.few_shot.registration.fitting import Fitted, fit  # noqa: E402
 from S3NetSegmentLib.engine.few_shot.registration.picture import Scaled  # noqa: E402
 from S3NetSegmentLib.engine.few_shot.settings import FewShotSettings  # noqa: E402
-from S3NetSegmentLib.engine.images import Volume  # noqa: E402
+from S3NetSegmentLib.engine.images import Extent, Volume  # noqa: E402
 from S3NetSegmentLib.engine.images.intensity import intensity_scale  # noqa: E402
 
 FAILED = 0.5
@@ -107,6 +108,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=FOLDERS, default=list(FOLDERS))
     parser.add_argument("--drawn", nargs="+", choices=DRAWN, default=list(DRAWN), help="slices drawn in A")
     parser.add_argument("--each", action="store_true", help="draw each label alone")
+    parser.add_argument("--shown", type=float, default=1.0, metavar="SHARE", help="of the labelled slices of A")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of Few-shot")
     parser.add_argument("--patients", type=int, metavar="N", help="drawings in N other patients, instead of the pairs")
     parser.add_argument("--here", type=int, default=0, choices=(0, 1), help="slices drawn in the patient itself")
@@ -121,11 +123,11 @@ def main() -> None:
                 print_several(group, set_name, options.patients, options.here, settings)
                 continue
             for drawn in options.drawn:
-                print_set(group, set_name, drawn, settings, options.each)
+                print_set(group, set_name, drawn, settings, options.each, options.shown)
 
 
-def print_set(group: str, set_name: str, drawn: str, settings: FewShotSettings, each: bool) -> None:
-    rows = list(measured(PAIRS[group][set_name], set_name, drawn, settings, each))
+def print_set(group: str, set_name: str, drawn: str, settings: FewShotSettings, each: bool, shown: float) -> None:
+    rows = list(measured(PAIRS[group][set_name], set_name, drawn, settings, each, shown))
     if not rows:
         return
     print(f"\n{set_name}, {group}, drawn in A: {drawn}")
@@ -178,10 +180,12 @@ def print_several(group: str, set_name: str, count: int, here: int, settings: Fe
     )
 
 
-def measured(pairs, set_name: str, drawn: str, settings: FewShotSettings, each: bool) -> Iterator[tuple]:
+def measured(pairs, set_name: str, drawn: str, settings: FewShotSettings, each: bool, shown: float) -> Iterator[tuple]:
     """Name, Dice of each label by each way, likeness, expected Dice and seconds of each pair, or of each label of each pair."""
     for a, b in pairs:
         (support, labels), (query, true) = read(set_name, a), read(set_name, b)
+        if shown < 1:
+            support, labels = middle_part(support, labels, shown)
         shared = [v for v in np.unique(true) if v and (labels == v).any()]
         for wanted in [[v] for v in shared] if each else [shared]:
             name = f"{a} to {b}" + (f", {wanted[0]}" if each else "")
@@ -228,6 +232,13 @@ def read(set_name: str, name: str) -> tuple[Volume, np.ndarray]:
     matrix[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
     matrix[:3, 3] = image.GetOrigin()
     return Volume(sitk.GetArrayFromImage(image), np.diag((-1.0, -1.0, 1.0, 1.0)) @ matrix, name), values
+
+
+def middle_part(volume: Volume, labels: np.ndarray, share: float) -> tuple[Volume, np.ndarray]:
+    filled = np.flatnonzero(labels.any((1, 2)))
+    off = round((1 - share) / 2 * len(filled))
+    part = Extent((0, 0, int(filled[0]) + off), (*volume.size[:2], int(filled[-1]) + 1 - off))
+    return volume.cropped(part), labels[part.slices]
 
 
 def sketch(labels: np.ndarray, drawn: str) -> tuple[np.ndarray, tuple[int, ...] | None]:

@@ -130,6 +130,7 @@ class SegmentOutlook:
     :param one_plane: mm from the drawing at which the answer was cut off, since that is on one plane oblique to the slices,
         which does not show how far the segment reaches; None: it is not.
     :param missing: the first drawn slice without it between two that show it; None: there is none.
+    :param carried_on: whether the volume that it is drawn in ends within it, so that it was carried on from what was found here.
     """
 
     dice: float
@@ -140,6 +141,7 @@ class SegmentOutlook:
     sides: tuple[str, ...] = ()
     one_plane: float | None = None
     missing: int | None = None
+    carried_on: bool = False
 
     @property
     def runs_past(self) -> bool:
@@ -275,6 +277,13 @@ def notes(outlooks: Mapping[int, SegmentOutlook], names: Mapping[int, str]) -> l
             f"{_and([repr(names[v]) for v in cut])} {'are' if several else 'is'} drawn on one plane oblique to the slices, which does "
             f"not show how far {'they reach' if several else 'it reaches'}: the answer was cut off about "
             f"{_and([f'{mm:.0f}' for mm in cut.values()])} mm from it; draw a second plane that crosses this one"
+        )
+    carried = [repr(names[value]) for value, outlook in known.items() if outlook.carried_on]
+    if carried:
+        several = len(carried) > 1
+        found.append(
+            f"the image in which {_and(carried)} {'are' if several else 'is'} drawn shows only a part of {'them' if several else 'it'}; "
+            f"the rest was carried on from what was found here: check {'their ends' if several else 'its ends'}, or draw a slice there"
         )
     for value, outlook in known.items():
         if outlook.missing is not None:

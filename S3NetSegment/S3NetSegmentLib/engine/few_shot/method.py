@@ -24,6 +24,7 @@ from ..images.image_warnings import label_map_notes
 from ..images.intensity import intensity_scale
 from ..images.volume import slices_first
 from .answer import FewShotAnswer, drawn_answer, united
+from .carrying_on import Cut, carried_on, cut_off, limited, slices_to_carry
 from .drawings.drawing import Drawing, LayeredSupport, SupportLayer
 from .drawings.support import DrawnPlane, DrawnSlice, SupportVolume
 from .frame import Box, Frame, drawn_box, work_shape
@@ -145,6 +146,9 @@ class FewShot:
             yield Step(1.0, "Everything is drawn")
             return drawn_answer(drawing)
         voters = yield from self._maker.voters(layer, quick)
+        cut = cut_off(voters, drawing.axis)
+        if cut and not quick and self.settings.method == "default" and not drawing.projections():
+            return (yield from self._carried_on(support, drawing, voters, cut, first, last))
         foretold = max((voter.foretold for voter in voters if voter.foretold is not None), default=None)
         several = sum(drawn.complete for drawn in drawing.slices.values()) > 1
         hides = several and not quick and self.settings.leave_one_out and not is_scattered(self.settings, drawing)
@@ -159,6 +163,19 @@ class FewShot:
             return alone
         together = yield from as_part_of(self._voted(support, drawing, voters, first, last, quick), 0.5, 1.0)
         return together if _mean_expected(together) > expected else alone
+
+    def _carried_on(
+        self, support: LayeredSupport, drawing: Drawing, voters: Sequence[Voter], cut: Cut, first: int, last: int
+    ) -> Steps[FewShotAnswer]:
+        """The answer where nothing is drawn here and the volumes of all drawings end within the segments ``cut``."""
+        end = self._image.size[AXES.index(drawing.axis)] - 1
+        answer = yield from as_part_of(self._voted(support, drawing, voters, 0, end, False), 0.0, 0.5)
+        items = slices_to_carry(answer, cut)
+        if items:
+            taken = LayeredSupport.of(self._image, items, drawing.axis, self.settings.partial_ring)
+            work = self._voted(taken, taken.layers[0].drawing, [], 0, end, False)
+            answer = carried_on(answer, (yield from as_part_of(work, 0.5, 1.0)), cut)
+        return limited(answer, first, last)
 
     def _voted(
         self, support: LayeredSupport, drawing: Drawing, voters: Sequence[Voter], first: int, last: int, quick: bool

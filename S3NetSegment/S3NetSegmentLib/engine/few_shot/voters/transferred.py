@@ -35,6 +35,9 @@ _POINTS = 8000  # at which the patients are compared
 _ROUNDS = 4  # of asking who agrees with those who agree
 # Agreement with the others below which a patient lies elsewhere, if it is so far below the middle.
 _ASTRAY, _BEHIND = 0.6, 0.1
+_LEAST_SLICES = 3  # of a volume; a single one does not tell how far from it a segment reaches
+_ALONG = 0.7  # cosine from which on two axes are the same for what is cut off
+_FACE = 0.1  # share of the largest section from which on a segment goes on where its volume ends
 _LEAST_WEIGHT = 0.05  # weight of a patient whom nobody agrees with
 
 
@@ -103,6 +106,15 @@ class Transferred(Voter):
                 image[tuple(place[a, inside] for a in rest)] = c
         return ndimage.grey_closing(image, 3)
 
+    def cut_off(self, axis: str) -> dict[int, frozenset[str]]:
+        """See :class:`Voter`: where the field of view of every volume that shows a segment ends within it."""
+        found: dict[int, frozenset[str]] = {}
+        for one in self._fitted:
+            for value in (int(v) for v in np.unique(one.labels) if v):
+                sides = _cut_sides(self._query, one, value, axis)
+                found[value] = found.get(value, sides) & sides
+        return {value: sides for value, sides in found.items() if sides}
+
     def _index(self, axis: str, grid: list[np.ndarray]) -> np.ndarray:
         """Voxels (i, j, k) of (slice, row, column) along ``axis``."""
         order = [2 - AXES.index(axis)]
@@ -134,6 +146,22 @@ class Transferred(Voter):
         total /= np.maximum(counted, 1e-6)
         total[0] = np.clip(1 - total[1:].sum(0), 0, None)
         return total / total.sum(0)
+
+
+def _cut_sides(query: Volume, fitted: Fitted, value: int, axis: str) -> frozenset[str]:
+    """On which sides along ``axis`` of ``query`` the volume of ``fitted`` ends within a segment."""
+    across = query.ijk_to_ras[:3, AXES.index(axis)]
+    back = np.linalg.inv(fitted.alignment.to_support)[:3, :3]
+    mask, sides = fitted.labels == value, set()
+    for a, count in enumerate(fitted.support.size):
+        way = back @ fitted.support.ijk_to_ras[:3, a]
+        along = float(way @ across / (np.linalg.norm(way) * np.linalg.norm(across)))
+        if count < _LEAST_SLICES or abs(along) < _ALONG:
+            continue
+        areas = mask.sum(tuple(d for d in range(3) if d != 2 - a))
+        names = ("before", "after") if along > 0 else ("after", "before")
+        sides |= {name for name, area in zip(names, areas[[0, -1]], strict=True) if area > _FACE * areas.max()}
+    return frozenset(sides)
 
 
 def fusion_weights(differences: np.ndarray, reliability: Sequence[float], patch: Sequence[float]) -> np.ndarray:

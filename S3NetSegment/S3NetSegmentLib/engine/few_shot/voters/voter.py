@@ -48,6 +48,11 @@ class Voter(ABC):
         """Class image ``[H, W]`` of where it finds segments, seen along ``axis``; None: it does not know beforehand."""
         return None
 
+    def cut_off(self, axis: str) -> Mapping[int, frozenset[str]]:
+        """Segments that it knows in part: label value -> on which sides along ``axis``, some of "before" and "after", what it
+        knows ends within the segment."""
+        return {}
+
     def silenced(self) -> Voter:
         """The same without a prior share of the vote."""
         voter = copy(self)
