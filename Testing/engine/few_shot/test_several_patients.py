@@ -135,7 +135,7 @@ def test_a_patient_the_other_way_round_is_told_with_the_evidence(axes, said):
         query, volume = with_base(query), with_base(volume)
     turned = Volume(np.flip(volume.array, axes).copy(), volume.ijk_to_ras, "another")
     found = answer(query, SupportVolume(turned, np.flip(labels, axes).copy()))
-    assert any(f"'another' looks {said}" in note and "correlation" in note for note in found.notes)
+    assert any(f"'another' looks {said}" in note and "against" in note for note in found.notes)
     assert not any(" looks " in note for note in answer(query, SupportVolume(volume, labels)).notes)
 
 

@@ -16,8 +16,8 @@ from ...images import AXES, Extent, Volume
 from .alignment import Alignment, align
 from .deformation import MATCHING, deformed, same_intensities, warped
 from .known_labels import KnownLabels, mean_dice
-from .picture import Picture, Scaled, correlation, covered, likeness, mapped, moved
-from .places import Place, coarse_places
+from .picture import Picture, Scaled, correlation, covered, mapped, moved
+from .places import coarse_places
 
 DOUBTFUL = 0.5  # correlation of the aligned images below which a drawn slice in this volume is asked for
 _MARGIN_MM = 8.0  # around the drawing, or so many of the thickest voxels:
@@ -27,9 +27,10 @@ _MARGIN_VOXELS = 1
 _BLOWN_UP = 5.0
 _LITTLE = 0.02  # of all segments together: what is hardly there may grow
 _SAMPLES = 200_000  # voxels at which segments are measured
-_UNLIKE = 0.6  # correlation below which a support volume may be mirrored or turned round
-_MORE_ALIKE = 0.12  # correlation that it must gain the other way round before that is said
-_LIKELIER = 0.05  # and what its coarse image must gain, all that lies around included
+_UNLIKE = 0.8  # correlation below which a support volume may be mirrored or turned round
+# What the likeness of the coarse images, all that is around included, must gain the other way round before that is said. Of 74 pairs
+# of hearts, hippocampi and CT that are the right way round none gained more than .06; turned hearts gain about as much in the middle.
+_LIKELIER = 0.08
 _EXPORTED = "check how it was exported, and whether a transform turns it"
 # Directions that are exchanged (0: left and right, 1: front and back, 2: feet and head): what that is called, what to do.
 _WAYS = {
@@ -109,7 +110,7 @@ def fit(
     image, inside = moved(fixed, moving, alignment.to_support)
     notes = _notes(query, support, alignment)
     if alignment.correlation < _UNLIKE:
-        telling = _turned(query, support, part, axis, alignment.correlation)
+        telling = _turned(query, support, part, axis)
         notes += yield from as_part_of(telling, 0.7, 0.7)
     bare = Fitted(there, labels, alignment, fixed, None, notes)
     if np.count_nonzero(inside) < 100:
@@ -175,15 +176,17 @@ def _notes(query: Scaled, support: Scaled, alignment: Alignment) -> list[str]:
     return notes
 
 
-def _turned(query: Scaled, support: Scaled, part: Extent, axis: str, plain: float) -> Steps[list[str]]:
-    """A sentence if the images are clearly more alike when the support volume is mirrored, upside down or turned round.
-
-    :param plain: their correlation as they are.
-    """
+def _turned(query: Scaled, support: Scaled, part: Extent, axis: str) -> Steps[list[str]]:
+    """A sentence if the images are clearly more alike when the support volume is mirrored, upside down or turned round."""
     volume = support.volume
-    as_it_is = yield from coarse_places(query, support, part, axis, only_moved=True)
-    least = max(place.score for place in as_it_is) + _LIKELIER
-    for directions, (called, check) in _WAYS.items():
+
+    def likeliest(turned: Scaled, its_part: Extent) -> Steps[float]:
+        places = yield from coarse_places(query, turned, its_part, axis, only_moved=True)
+        return max(place.score for place in places)
+
+    plain = yield from likeliest(support, part)
+    best, best_way = plain + _LIKELIER, None
+    for directions in _WAYS:
         across = [volume.order.axes[d] for d in directions]
         if directions == (0,) and AXES[across[0]] == axis:
             continue
@@ -192,26 +195,14 @@ def _turned(query: Scaled, support: Scaled, part: Extent, axis: str, plain: floa
             array = np.flip(array, 2 - a)
             start[a], stop[a] = volume.size[a] - stop[a], volume.size[a] - start[a]
         turned = Scaled(Volume(array, volume.ijk_to_ras, volume.name), support.scale)
-        flipped = Extent(three(start), three(stop))
-        places = yield from coarse_places(query, turned, flipped, axis, only_moved=True)
-        if max(place.score for place in places) < least:
-            continue
-        best = yield from _most_alike(query, turned, flipped, places)
-        if best >= max(plain + _MORE_ALIKE, DOUBTFUL):
-            text = (
-                f"{volume.name!r} looks {called}: the images are more alike that way round (correlation {best:.2f} against "
-                f"{plain:.2f}); {check}"
-            )
-            return [text]
-    return []
-
-
-def _most_alike(query: Scaled, support: Scaled, part: Extent, places: list[Place]) -> Steps[float]:
-    """The best correlation of the images over ``places``."""
-    moving = yield from support.picture(part)
-    best = -1.0
-    for place in places:
-        region = covered(query.volume, place.to_support, support.volume, part, 0.0)
-        if region is not None:
-            best = max(best, likeness((yield from query.picture(region)), moving, place.to_support))
-    return best
+        score = yield from likeliest(turned, Extent(three(start), three(stop)))
+        if score >= best:
+            best, best_way = score, directions
+    if best_way is None:
+        return []
+    called, check = _WAYS[best_way]
+    text = (
+        f"{volume.name!r} looks {called}: the images as a whole are more alike that way round ({best:.2f} against "
+        f"{plain:.2f}, 1 for the same); {check}"
+    )
+    return [text]
